@@ -1,0 +1,1 @@
+"""Every byte on disk: the store of users and sessions, and the private key file."""

@@ -1,0 +1,108 @@
+"""A private file, read and replaced safely.
+
+Rule: this file moves bytes; what they mean is for `core.keyring`. A file that anybody else could
+have read or written is refused, a reader sees the old bytes or the new ones and never half of
+them, and of two that create it at once both get the winner's. POSIX file systems only.
+"""
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from restauth.errors import UnusableKeyRing
+
+MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has 20,000
+
+
+class KeyFile:
+    """The file at `path`. Every method may raise UnusableKeyRing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._name = str(self.path)  # `version` is asked once a request: spare the conversion
+
+    def version(self) -> tuple[int, int, int] | None:
+        """Changes whenever the file is replaced; None when it is not to be seen."""
+        try:
+            status = os.lstat(self._name)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+
+    def read(self) -> bytes | None:
+        """The bytes; None when there is no file of that name."""
+        try:
+            # O_NOFOLLOW: whoever owns a link may turn it. O_NONBLOCK: a pipe must not hang us.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(f"cannot be opened ({error.strerror})") from None
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise self._unusable("is not a regular file")
+            if status.st_uid != os.geteuid():
+                raise self._unusable("belongs to another user")
+            if status.st_mode & 0o077:
+                raise self._unusable("can be read or written by others: chmod 600")
+            if status.st_size > MAX_SIZE:
+                raise self._unusable("is too large")
+            return file.read(MAX_SIZE)
+
+    def create(self, content: bytes) -> None:
+        """Make the file with this content; if somebody else has just made it, theirs counts."""
+        with self._temporary(content) as temporary:
+            with suppress(FileExistsError):
+                os.link(temporary, self.path)  # atomic, and fails where a name stands
+            self._sync_directory()
+
+    def replace(self, content: bytes) -> None:
+        """Put this content in the file's place. Hold `lock` from the reading on."""
+        with self._temporary(content) as temporary:
+            os.rename(temporary, self.path)
+            self._sync_directory()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other operators' commands out between a read and a replace."""
+        try:
+            descriptor = os.open(self.path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise self._unusable(f"cannot be locked ({error.strerror})") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _temporary(self, content: bytes) -> Iterator[Path]:
+        """A synced private file beside ours, gone afterwards unless it was renamed."""
+        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        try:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(descriptor)
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(f"cannot be written ({error.strerror})") from None
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, reason: str) -> UnusableKeyRing:
+        return UnusableKeyRing(f"The key ring {self.path} {reason}.")
