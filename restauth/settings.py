@@ -1,0 +1,207 @@
+"""Every setting: name, parser, default, help.
+
+Rule: the fields of `Settings` are the one table; environment names, keywords, `restauth settings`
+and the README's chapter are made from it or held against it. Nothing is guessed: an unknown name
+or a value that cannot be parsed is an `InvalidSetting`, before anything else happens.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from restauth.errors import InvalidSetting
+
+PREFIX = "RESTAUTH_"
+USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+
+
+def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
+    """A row: the default as text, exactly as the README shows it and the parser reads it."""
+    return field(default=parse(default), metadata={"text": default, "parse": parse, "help": help})
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("not a file name")
+    if "://" in text or text == ":memory:":
+        raise ValueError("not a file: this restauth keeps its users in an SQLite file")
+    return Path(text)
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
+            raise ValueError(f"not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("neither true nor false")
+    return text == "true"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"not one of: {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _quotable(text: str) -> str:
+    # It stands in a quoted-string of WWW-Authenticate; nothing there is ever escaped.
+    if not _PRINTABLE.fullmatch(text) or '"' in text or "\\" in text:
+        raise ValueError("not printable ASCII without quotes and backslashes")
+    return text
+
+
+def _base_url(text: str) -> str:
+    if text:
+        url = urlsplit(text)
+        if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
+            raise ValueError("not an http or https address")
+        if url.query or url.fragment or not _PRINTABLE.fullmatch(text) or " " in text:
+            raise ValueError("more than scheme, host and path")
+    return text.rstrip("/")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(word.strip().lower() for word in text.split(",") if word.strip())
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("not a list of hosts, comma-separated, each with a port or without")
+    return hosts
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text, re.ASCII)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    # RFC 7617: a user-id has no colon and no control character; an empty one is nobody.
+    if any(pattern.fullmatch(name) for name in ("", "a:b", "a\n", "\0", "a\x7f")):
+        raise ValueError("lets through what cannot log in: empty, with a colon, or unprintable")
+    return pattern
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, parsed. Durations are in seconds."""
+
+    database: Path = _setting("restauth.db", _path, "the SQLite file; made at the first start")
+    key_file: Path = _setting(
+        "restauth.keys", _path, "the key ring, a private JWK Set; made at the first start"
+    )
+    base_url: str = _setting(
+        "", _base_url, "what Location begins with, such as https://auth.example.org"
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "", _hosts, "hosts, comma-separated, that Location may repeat from the request"
+    )
+    registration: Literal["open", "closed"] = _setting(
+        "open", _one_of("open", "closed"), "closed: only the operator adds users (403)"
+    )
+    public_profiles: bool = _setting(
+        "true", _flag, "false: GET /api/users/<id> asks for a credential"
+    )
+    username_pattern: re.Pattern[str] = _setting(
+        USERNAME_PATTERN, _pattern, "regular expression that a new username matches as a whole"
+    )
+    bcrypt_rounds: int = _setting("12", _whole(10, 15), "cost of a password hash, 10 to 15")
+    token_duration: int = _setting(
+        "600", _whole(10, 86_400), "seconds that an access token is good"
+    )
+    session_duration: int = _setting(
+        "86400", _whole(60, 2_592_000), "seconds that tokens can renew each other"
+    )
+    credential_cache: int = _setting(
+        "300", _whole(0, 3600), "seconds that a verified password is not hashed again; 0: off"
+    )
+    realm: str = _setting("Authentication Required", _quotable, "realm of the challenges")
+    issuer: str = _setting("restauth", _quotable, "iss of the tokens")
+    audience: str = _setting("restauth", _quotable, "aud of the tokens")
+    require_https: bool = _setting("false", _flag, "true: credentials over plain http get 403")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of `restauth settings`: the value in force as text, and where it came from."""
+
+    name: str
+    default: str
+    help: str
+    value: str
+    source: Literal["default", "environment", "keyword"]
+
+
+def load(environ: Mapping[str, str], keywords: Mapping[str, object] | None = None) -> Settings:
+    """Settings from keywords, else from the environment, else the defaults.
+
+    Raises InvalidSetting with one clear line.
+    """
+    values: dict[str, Any] = {}
+    for row, parse in zip(describe(environ, keywords), _parsers(), strict=True):
+        try:
+            values[row.name] = parse(row.value)
+        except ValueError as error:
+            where = PREFIX + row.name.upper() if row.source == "environment" else row.name
+            raise InvalidSetting(f"{where} is {row.value!r}: {error}.") from None
+    return Settings(**values)
+
+
+def describe(
+    environ: Mapping[str, str], keywords: Mapping[str, object] | None = None
+) -> tuple[Row, ...]:
+    """Every setting and its value in force, unparsed. Raises InvalidSetting for unknown names."""
+    given = {name: _as_text(name, value) for name, value in (keywords or {}).items()}
+    found = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+    }
+    known = {setting.name for setting in fields(Settings)}
+    for name in given.keys() - known:
+        raise InvalidSetting(f"There is no setting {name!r}.")
+    for name in found.keys() - known:
+        raise InvalidSetting(f"There is no setting {PREFIX}{name.upper()}.")
+    return tuple(_row(setting.name, setting.metadata, found, given) for setting in fields(Settings))
+
+
+def _row(
+    name: str, row: Mapping[str, Any], found: Mapping[str, str], given: Mapping[str, str]
+) -> Row:
+    source: Literal["default", "environment", "keyword"] = (
+        "keyword" if name in given else "environment" if name in found else "default"
+    )
+    value = given.get(name, found.get(name, row["text"]))
+    return Row(name, row["text"], row["help"], value, source)
+
+
+def _parsers() -> list[Callable[[str], object]]:
+    return [
+        cast("Callable[[str], object]", setting.metadata["parse"]) for setting in fields(Settings)
+    ]
+
+
+def _as_text(name: str, value: object) -> str:
+    """A keyword in the spelling of the environment, so that there is one parser for both."""
+    if isinstance(value, str | Path):
+        return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, re.Pattern):
+        return str(value.pattern)
+    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}.")
