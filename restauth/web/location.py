@@ -1,0 +1,32 @@
+"""Where a new resource lives, said without trusting the Host header.
+
+Rule: an address that a client will follow is made of what the operator configured or of a host
+that cannot lead elsewhere; any other Host gets a path and never an echo (RFC 9110 section 10.2.2).
+"""
+
+import re
+
+from restauth.settings import Settings
+from restauth.web.wire import Request
+
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_LOOPBACK = re.compile(r"localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\]", re.IGNORECASE)
+
+
+def location(request: Request, path: str, settings: Settings) -> tuple[str, str]:
+    """A Location header for one of our own paths."""
+    host = request.host
+    if settings.base_url:
+        return "Location", settings.base_url + path
+    if host is not None and _is_trusted(host.lower(), settings.allowed_hosts):
+        return "Location", f"{request.scheme}://{host}{request.prefix}{path}"
+    return "Location", request.prefix + path
+
+
+def _is_trusted(host: str, allowed_hosts: tuple[str, ...]) -> bool:
+    name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    if not colon:
+        name = host
+    elif not _PORT.fullmatch(port) or int(port) > 65_535:
+        return False
+    return bool(_LOOPBACK.fullmatch(name)) or name in allowed_hosts or host in allowed_hosts

@@ -1,0 +1,175 @@
+"""Request and Response as values; bounded bodies; strict JSON.
+
+Rule: a handler sees a `Request` and never the environ; what it can ask for has been checked here.
+Everything a client sends is untrusted, and everything here either gives a value or raises a
+`Refusal`. PEP 3333 is the standard.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from restauth.core import json_text
+from restauth.errors import (
+    BadCredentials,
+    BodyTooLarge,
+    LengthRequired,
+    MalformedRequest,
+    NotFound,
+    UnsupportedMediaType,
+)
+from restauth.records import Caller
+
+MAX_BODY_LENGTH = 65_536  # bytes; the longest legal request has some 7,000
+
+_LENGTH = re.compile(r"[0-9]{1,20}")
+# Host = uri-host [ ":" port ], RFC 9110 section 7.2: an IP literal, or a registered name.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+# An answer is for the one who asked, says what it is, and is never a page (OWASP ASVS 5.0 V3.4).
+_ALWAYS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+_HTTPS_ONLY = ("Strict-Transport-Security", "max-age=31536000")  # RFC 6797: a year, in seconds
+
+# The two words may be written in any case, and parameters may follow: RFC 9110 section 8.3.1.
+_JSON_TYPE = re.compile(r"application/json[ \t]*(;.*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, whole. Header values are native strings of latin-1 characters."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_response(
+    status: int,
+    value: Mapping[str, object],
+    *headers: tuple[str, str],
+    media_type: str = "application/json",
+) -> Response:
+    """JSON with sorted members and a newline at its end."""
+    body = json.dumps(value, sort_keys=True).encode("ascii") + b"\n"
+    return Response(status, body, (("Content-Type", media_type), *headers))
+
+
+def send(
+    response: Response, environ: WSGIEnvironment, start_response: StartResponse
+) -> list[bytes]:
+    """Answer: the response with the headers of every answer; to HEAD without the body."""
+    headers = [*response.headers, *_ALWAYS]
+    if environ["wsgi.url_scheme"] == "https":
+        headers.append(_HTTPS_ONLY)
+    if response.status != HTTPStatus.NO_CONTENT:
+        headers.append(("Content-Length", str(len(response.body))))
+    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    return [response.body] if response.body and environ["REQUEST_METHOD"] != "HEAD" else []
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `path` is decoded and below the mount point, `host` the Host header or None;
+    `parameters` are what the route's pattern found in the path."""
+
+    environ: WSGIEnvironment = field(repr=False)
+    method: str
+    path: str
+    host: str | None
+    parameters: tuple[str, ...] = ()
+    caller: Caller | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The percent-encoded path of the mount point, without a slash at its end."""
+        return quote(str(self.environ.get("SCRIPT_NAME", "")).encode("latin-1"))
+
+    @property
+    def scheme(self) -> str:
+        return str(self.environ["wsgi.url_scheme"])
+
+    def identified(self) -> Caller:
+        """Who sent it. Raises BadCredentials: a route that forgot to ask lets nobody in."""
+        if self.caller is None:
+            raise BadCredentials
+        return self.caller
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises UnsupportedMediaType, LengthRequired, BodyTooLarge, MalformedRequest.
+        """
+        if not _JSON_TYPE.fullmatch(self.environ.get("CONTENT_TYPE") or ""):
+            raise UnsupportedMediaType
+        if self.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+            raise UnsupportedMediaType
+        return json_text.parse_object(self._read_body())
+
+    def strings(self, *names: str) -> tuple[str, ...]:
+        """Members of the JSON body that have to be strings. Raises as `json`."""
+        body = self.json()
+        for name in names:
+            if type(body.get(name)) is not str:
+                raise MalformedRequest(f'"{name}" must be a string.')
+        return tuple(body[name] for name in names)
+
+    def _read_body(self) -> bytes:
+        body_input = self.environ["wsgi.input"]
+        length = self.environ.get("CONTENT_LENGTH") or ""
+        if length:
+            if not _LENGTH.fullmatch(length):
+                raise MalformedRequest("The Content-Length is not a number.")
+            if int(length) > MAX_BODY_LENGTH:
+                raise BodyTooLarge
+            body = _read(body_input, int(length))
+            if len(body) < int(length):
+                raise MalformedRequest("The body ends before its Content-Length.")
+            return body
+        if self.environ.get("wsgi.input_terminated"):  # the server decodes chunks and marks the end
+            body = _read(body_input, MAX_BODY_LENGTH + 1)
+            if len(body) > MAX_BODY_LENGTH:
+                raise BodyTooLarge
+            return body
+        if self.environ.get("HTTP_TRANSFER_ENCODING"):
+            raise LengthRequired  # reading on could wait for ever
+        return b""
+
+
+def parse_request(environ: WSGIEnvironment) -> Request:
+    """The request line and the Host header, checked; the body stays unread.
+
+    Raises NotFound when the path is not UTF-8, MalformedRequest for a Host that is none (RFC 9112
+    section 3.2).
+    """
+    host = environ.get("HTTP_HOST")
+    if host is not None and not _HOST.fullmatch(host):
+        raise MalformedRequest("The Host header is not well-formed.")
+    try:  # PEP 3333: the bytes of the path come as latin-1 characters
+        path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise NotFound from None
+    return Request(environ, str(environ["REQUEST_METHOD"]), path, host)
+
+
+def _read(body_input: Any, size: int) -> bytes:
+    """Up to `size` bytes: PEP 3333 lets `read` return fewer than it was asked for."""
+    chunks = []
+    while size:
+        try:
+            chunk: bytes = body_input.read(size)
+        except OSError:
+            raise MalformedRequest("The connection ended within the body.") from None
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
