@@ -1,0 +1,7 @@
+"""`python -m restauth` is the command `restauth`."""
+
+import sys
+
+from restauth.cli import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""What production needs, held against what is here.
+
+Rule: looks and never touches: no file is made, migrated or mended. A finding is one line; it is
+grave when somebody could get in, or users could get lost.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from restauth.errors import UnusableKeyRing
+from restauth.keys import Keys
+from restauth.settings import Settings
+from restauth.storage.sqlite import find_fault
+
+KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Literal["fine", "note", "grave"]
+    text: str
+
+
+def check(settings: Settings, keys: Keys, now: int) -> Iterator[Finding]:
+    """All findings, in the order of the files and then the settings."""
+    yield from _check_database(settings.database)
+    yield from _check_keys(settings.key_file, keys, now)
+    yield from _check_settings(settings)
+
+
+def _check_database(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield Finding("note", f"There is no database {path} yet: the first start makes it.")
+        return
+    fault = find_fault(path)
+    if fault:
+        yield Finding("grave", fault)
+    else:
+        yield Finding("fine", f"The database {path} is ours and undamaged.")
+    for file in (path, path.with_name(path.name + "-wal")):
+        if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+            yield Finding("grave", f"Others can read or write {file}: chmod 600.")
+    yield from _check_directory(path)
+
+
+def _check_keys(path: Path, keys: Keys, now: int) -> Iterator[Finding]:
+    if not os.path.lexists(path):
+        yield Finding("note", f"There is no key ring {path} yet: the first start makes it.")
+        return
+    try:
+        ring = keys.ring
+    except UnusableKeyRing as error:
+        yield Finding("grave", str(error))
+        return
+    age = now - ring.signing_key.created_at
+    if age > KEY_AGE:
+        days = age // 86_400
+        yield Finding("note", f"The signing key is {days} days old: restauth key rotate.")
+    else:
+        yield Finding("fine", f"The key ring {path} is private and its {len(ring.keys)} keys good.")
+    yield from _check_directory(path)
+
+
+def _check_directory(path: Path) -> Iterator[Finding]:
+    """Who can write a directory can put another file in the place of ours."""
+    directory = path.absolute().parent
+    mode = directory.stat().st_mode
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        yield Finding("grave", f"Others can replace files in {directory}: chmod go-w.")
+
+
+def _check_settings(settings: Settings) -> Iterator[Finding]:
+    if not settings.require_https:
+        yield Finding("note", "require_https is false: passwords may come over plain http.")
+    if not settings.base_url:
+        yield Finding("note", "base_url is not set: Location is absolute for known hosts only.")
+    if settings.registration == "open":
+        yield Finding("note", "registration is open: anybody can make an account.")
+    if settings.bcrypt_rounds < 12:
+        yield Finding("note", "bcrypt_rounds is below 12: a stolen database is guessed faster.")

@@ -1,0 +1,117 @@
+"""waitress, with the limits and the stop that production needs.
+
+Rule: knows the server and nothing of what it serves. Every limit stands here with its reason; the
+operator may set any of them, by waitress's own names.
+"""
+
+import logging
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from os import _exit
+from types import FrameType
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+
+from restauth.errors import UnusableAddress
+from restauth.services import HASH_QUEUE, HASH_SLOTS
+
+# More than can ever be busy with hashes, so that a token always finds a thread.
+THREADS = HASH_SLOTS + HASH_QUEUE + 4
+STOP_DURATION = 5  # seconds that answers in flight have after SIGTERM
+
+LIMITS: dict[str, Any] = {
+    "threads": THREADS,
+    "max_request_body_size": 131_072,  # bytes; the app refuses above 64 KiB in its own words
+    "max_request_header_size": 16_384,  # bytes; the longest useful Authorization has 8 KiB
+    "connection_limit": 2000,  # a thousand idle ones must not keep a client out
+    "asyncore_use_poll": True,  # select() cannot watch that many
+    "channel_timeout": 10,  # seconds before an idle or slow connection is cut ...
+    "cleanup_interval": 5,  # ... and how often that is looked at
+    "ident": None,  # no version banner
+    "expose_tracebacks": False,
+}
+
+
+def serve(
+    app: WSGIApplication, options: Mapping[str, Any], announce: Callable[[list[str]], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the answers in flight; a second signal ends the
+    process at once.
+
+    `options` are waitress's, as text; `announce` is called with the addresses once they listen.
+    Raises UnusableAddress.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # A line for each request that waits for a thread would make a flood fill the disk.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    options = {**LIMITS, **options}
+    _raise_file_limit(int(options["connection_limit"]))
+    sockets: dict[int, Any] = {}
+    try:
+        server = create_server(app, map=sockets, **options)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UnusableAddress(f"Cannot listen on {options['listen']}: {reason}.") from None
+    stop = _Stop()
+    announce(_addresses(server))
+    while not stop.is_asked:
+        _turn(sockets)
+    _finish(sockets)
+    server.task_dispatcher.shutdown()
+    wasyncore.close_all(sockets)
+
+
+class _Stop:
+    """The first signal asks the loop to end; the second does not ask."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked:
+            _exit(128 + number)  # the shell's way to say: ended by this signal
+        self.is_asked = True
+
+
+def _turn(sockets: dict[int, Any]) -> None:
+    wasyncore.loop(timeout=0.5, use_poll=True, map=sockets, count=1)
+
+
+def _finish(sockets: dict[int, Any]) -> None:
+    """Take no new connection; go on until nobody waits for an answer, or time is up."""
+    for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
+        # Not listener.close(): it closes the trigger too, by which the threads hand us answers.
+        wasyncore.dispatcher.close(listener)
+    deadline = time.monotonic() + STOP_DURATION
+    while time.monotonic() < deadline:
+        _turn(sockets)
+        channels = [each for each in sockets.values() if isinstance(each, HTTPChannel)]
+        if not any(channel.requests or channel.total_outbufs_len for channel in channels):
+            break
+
+
+def _addresses(server: Any) -> list[str]:
+    listening = getattr(server, "effective_listen", None) or [
+        (server.effective_host, server.effective_port)
+    ]
+    return [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in listening]
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Room for every connection and for the files of the store."""
+    wanted = connections + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        if limit < wanted:
+            print(f"restauth: only {limit} files may be open: see ulimit -n", file=sys.stderr)
