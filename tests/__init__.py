@@ -1,0 +1,1 @@
+"""The mirror of the package: a test is a sentence, through the front door where there is one."""

@@ -1,0 +1,1 @@
+"""Tests of restauth.core, module by module."""

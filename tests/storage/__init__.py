@@ -1,0 +1,1 @@
+"""Tests of restauth.storage, module by module."""

@@ -1,0 +1,1 @@
+"""Tests of restauth.web, module by module."""
