@@ -1,0 +1,88 @@
+"""Hash slots under real threads."""
+
+from queue import SimpleQueue
+from threading import Event, Thread
+
+import pytest
+
+from restauth.core.hash_slots import HashSlots
+from restauth.errors import Busy
+
+PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long when all is well
+
+
+class Crowd:
+    """Threads that each ask for a slot at once, and hold what they get until `release`."""
+
+    def __init__(self, slots: HashSlots, size: int) -> None:
+        self.entered: SimpleQueue[str] = SimpleQueue()
+        self.refused: SimpleQueue[str] = SimpleQueue()
+        self.release = Event()
+        self._slots = slots
+        self._threads = [Thread(target=self._ask, daemon=True) for _ in range(size)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+    def _ask(self) -> None:
+        try:
+            with self._slots.slot():
+                self.entered.put("entered")
+                assert self.release.wait(PATIENCE)
+        except Busy:
+            self.refused.put("refused")
+
+
+@pytest.mark.parametrize(
+    ("slots", "queue"),
+    [
+        pytest.param(1, 0, id="one slot"),
+        pytest.param(1, 1, id="one slot and one place in the queue"),
+        pytest.param(2, 3, id="two slots and three places"),
+    ],
+)
+def test_whoever_finds_neither_slot_nor_place_is_refused_at_once(slots: int, queue: int) -> None:
+    crowd = Crowd(HashSlots(slots, queue), slots + queue + 4)
+    for _ in range(slots):
+        crowd.entered.get(timeout=PATIENCE)
+    for _ in range(4):
+        crowd.refused.get(timeout=PATIENCE)
+    assert crowd.entered.empty()  # the queue waits while the slots are held
+    crowd.release.set()
+    crowd.join()
+    assert crowd.entered.qsize() == queue  # and then runs
+    assert crowd.refused.empty()
+
+
+def test_slots_are_given_back() -> None:
+    slots = HashSlots(2, 1)
+    for _ in range(2):
+        crowd = Crowd(slots, 3)
+        crowd.release.set()
+        crowd.join()
+        assert crowd.entered.qsize() == 3
+
+
+def test_a_slot_is_given_back_after_an_exception() -> None:
+    slots = HashSlots(1, 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), slots.slot():
+            raise ZeroDivisionError
+    crowd = Crowd(slots, 1)
+    crowd.release.set()
+    crowd.join()
+    assert crowd.entered.qsize() == 1
+
+
+def test_a_refusal_takes_no_place_and_gives_none() -> None:
+    slots = HashSlots(1, 0)
+    with slots.slot():
+        for _ in range(3):
+            with pytest.raises(Busy), slots.slot():
+                pass
+    with slots.slot(), pytest.raises(Busy), slots.slot():
+        pass

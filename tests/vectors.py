@@ -1,0 +1,159 @@
+"""Facts from outside: published examples and hashes made by other programs, one remark a row.
+
+Rule: data only. The remark is the row's key, so that a failing test names it.
+"""
+
+# header: user-id, password
+BASIC_HEADERS = {
+    "RFC 7617 section 2": ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin", "open sesame"),
+    "RFC 7617 section 2.1, in UTF-8": ("Basic dGVzdDoxMjPCow==", "test", "123£"),
+    "the scheme has no case, RFC 9110": ("bAsIc dXNlcjp4", "user", "x"),
+    "one blank and more, RFC 9110": ("Basic    dXNlcjp4", "user", "x"),
+    "one padding character": ("Basic dXNlcjo=", "user", ""),
+    "two padding characters": ("Basic dXNlcjp4eQ==", "user", "xy"),
+    "the first colon ends the user-id": ("Basic dXNlcjphOmI6Og==", "user", "a:b::"),
+    "blanks are not cut off": ("Basic dXNlcjogeCA=", "user", " x "),
+    "a blank in the user-id": ("Basic YSBiOng=", "a b", "x"),
+    "control characters in a password": ("Basic dXNlcjphAGIK", "user", "a\0b\n"),
+    "slash and plus of the alphabet": ("Basic dXNlcjo/Pn4/Pg==", "user", "?>~?>"),
+    "beyond Latin-1": ("Basic w5xuw68gY8O0ZMOpOuKck/CfkI4=", "Ünï côdé", "✓🐎"),
+    "a token as user-id (REST-auth)": (
+        "Basic ZXlKaGJHY2lPaUpJVXpJMU5pSjkuZTMwLmMybG46eA==",
+        "eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+        "x",
+    ),
+}
+
+# header, token
+BEARER_HEADERS = {
+    "RFC 6750 section 2.1": ("Bearer mF_9.B5f-4.1JqM", "mF_9.B5f-4.1JqM"),
+    "the scheme has no case, RFC 9110": ("bEARER a.b.c", "a.b.c"),
+    "one blank and more, RFC 9110": ("Bearer   a.b.c", "a.b.c"),
+    "every character of a token68": ("Bearer aZ09-._~+/==", "aZ09-._~+/=="),
+}
+
+# Headers for other schemes: nobody is refused for them.
+OTHER_SCHEMES = {
+    "RFC 7616 section 3.9.1, cut": 'Digest username="Mufasa", realm="http-auth@example.org"',
+    "RFC 4559 section 5": "Negotiate a87421000492aa874209af8bc028",
+    "a scheme alone": "Negotiate",
+    "a longer word than Basic": "BasicAuth dXNlcjp4",
+    "a shorter word than Bearer": "Bear a.b.c",
+    "every kind of tchar, RFC 9110 section 5.6.2": "!#$%&'*+-.^_`|~09azAZ x",
+    "longer than any header of ours": "Negotiate " + "a" * 10_000,
+}
+
+# Headers that are for Basic or Bearer, or for no scheme at all, and cannot be used.
+MALFORMED_HEADERS = {
+    "nothing at all": "",
+    "one blank": " ",
+    "a blank before the scheme": " Basic dXNlcjp4",
+    "Base64 without a scheme": "dXNlcjp4eQ==",
+    "a token without a scheme": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln?",
+    "not ASCII in the scheme": "Básic dXNlcjp4",
+    "a fullwidth scheme": "\uff22asic dXNlcjp4",
+    "a colon after the scheme": "Basic: dXNlcjp4",
+    "an equals sign after the scheme": "Bearer=a.b.c",
+    "a tab after the scheme": "Basic\tdXNlcjp4",
+    "a no-break space after the scheme": "Basic\u00a0dXNlcjp4",
+    "Basic alone": "Basic",
+    "Bearer alone": "Bearer",
+    "Basic and a blank": "Basic ",
+    "Bearer and a blank": "Bearer ",
+    "a blank behind": "Basic dXNlcjp4 ",
+    "a newline behind": "Basic dXNlcjp4\n",
+    "a NUL behind": "Bearer a.b.c\0",
+    "two Basic headers joined by a server": "Basic dXNlcjp4, Basic dXNlcjp4",
+    "a Bearer and a Basic header joined": "Bearer a.b.c,Basic dXNlcjp4",
+    "two tokens": "Bearer a.b.c d.e.f",
+    "a quoted token": 'Bearer "a.b.c"',
+    "a token as a parameter": 'Bearer token="a.b.c"',
+    "a token in a foreign script": "Bearer é.é.é",
+    "a lone surrogate": "Bearer \ud800",
+    "8193 characters": "Bearer " + "a" * 8186,
+    "a blank in the Base64": "Basic dXNl cjp4",
+    "a newline in the Base64": "Basic dXNl\ncjp4",
+    "the Base64url alphabet": "Basic dXNlcjo_Pn4_Pg==",
+    "a full stop in the Base64": "Basic dXNl.cjp4",
+    "no padding": "Basic dXNlcjp4eQ",
+    "too little padding": "Basic dXNlcjp4eQ=",
+    "too much padding": "Basic dXNlcjp4eQ===",
+    "padding where none is due": "Basic dXNlcjp4====",
+    "padding alone": "Basic ====",
+    "data after the padding": "Basic dXNlcjp4eQ==dXNl",
+    "one character more": "Basic dXNlcjp4e",
+    "stray bits in the last character": "Basic dXNlcjp4eR==",
+    "Latin-1, not UTF-8": "Basic Y2Fm6Tp4",
+    "UTF-16 with its mark": "Basic //51AHMAZQByADoAeAA=",
+    "an overlong NUL in the user-id": "Basic wIB1c2VyOng=",
+    "an overlong NUL in the password": "Basic dXNlcjrAgA==",
+    "a surrogate in UTF-8 in the user-id": "Basic dXNlcu2ggDp4",
+    "a surrogate in UTF-8 in the password": "Basic dXNlcjrtoIA=",
+    "a user-id without a colon": "Basic QWxhZGRpbg==",
+    "a password without a user-id": "Basic Om9wZW4gc2VzYW1l",
+    "a colon alone": "Basic Og==",
+    "a NUL in the user-id": "Basic dXMAZXI6eA==",
+    "a line break in the user-id": "Basic dXMNCmVyOng=",
+    "a terminal escape in the user-id": "Basic G1sySjp4",
+    "a DEL in the user-id": "Basic dXNlcn86eA==",
+}
+
+# RFC 7515 appendix A.1: header, payload, signature, key (all Base64url)
+JWS_EXAMPLE = (
+    "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+    "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
+)
+
+# password, bcrypt-sha256 version 2
+PASSLIB_HASHES = {
+    "published in passlib's documentation": (
+        "password",
+        "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
+    ),
+    "published in hashcat's list of examples": (
+        "hashcat",
+        "$bcrypt-sha256$v=2,t=2b,r=12$KSOjON/ciJR86a00N5q61.$AmWZucQuHk13FGkQWhgMeiFvBfm2GCy",
+    ),
+    "one blank, by passlib 1.7.4": (
+        " ",
+        "$bcrypt-sha256$v=2,t=2b,r=4$PtxjxH2YFwApzuSDBglmye$6O8cev39PXnmMyJScJTO9HDOJa2v92O",
+    ),
+    "blanks around, by passlib 1.7.4": (
+        " pass word ",
+        "$bcrypt-sha256$v=2,t=2b,r=4$dtaHzvKrCmYI.7xFbcrSJe$tP66ue3wvjr8ouFCi3KBaDGQd3eZnQS",
+    ),
+    "72 bytes, by passlib 1.7.4": (
+        "x" * 72,
+        "$bcrypt-sha256$v=2,t=2b,r=4$mBxuePKWXQfd3WYgPbTBs.$BEFmygovi7gZNPxbRzraZGC7wgBc/tK",
+    ),
+    "73 bytes, by passlib 1.7.4": (
+        "x" * 72 + "y",
+        "$bcrypt-sha256$v=2,t=2b,r=4$9VQlsdBVNaLTZ6Uh/a/05u$inGiI1wrmXIjJf2/kdCoax0glX.mzZ.",
+    ),
+    "100 bytes, by passlib 1.7.4": (
+        "0123456789" * 10,
+        "$bcrypt-sha256$v=2,t=2b,r=4$OAW7feFOGU25/gFlGpLZb.$XcaZHfhiEdn2hHq8cbzxAc3Aon.MSxy",
+    ),
+    "1024 characters of 4 bytes, by passlib 1.7.4": (
+        "🔑" * 1024,
+        "$bcrypt-sha256$v=2,t=2b,r=4$XAzYQR5pASgNXUAsUhDPVe$QhvdamaDyiEOo0yn9HBWQOCRdmMALwq",
+    ),
+    "a NUL alone, by passlib 1.7.4": (
+        "\0",
+        "$bcrypt-sha256$v=2,t=2b,r=4$LOiVUleAZAT0ZmqWwhVI9O$eqkjBVy8y1zB3uDkMPie4izNofQfW1S",
+    ),
+    "a NUL in the middle, by passlib 1.7.4": (
+        "pass\0word",
+        "$bcrypt-sha256$v=2,t=2b,r=4$yxnQScLMVQTLkGTWJCb/Se$DfjX6Gp0gI9H46uSs2alWvdkeoFmbdW",
+    ),
+    "not ASCII, in NFC, by passlib 1.7.4": (
+        "pässwörd ✓ 🐎 батарея",
+        "$bcrypt-sha256$v=2,t=2b,r=4$OqatgbhH3bx00duVX21Jde$kEr4uD.zhHnWsVSYo4t22Sx9s2onJde",
+    ),
+    "control characters, by passlib 1.7.4": (
+        "line\nfeed\x85",
+        "$bcrypt-sha256$v=2,t=2b,r=4$reAHtupRtz0gBhNCReCFG.$.9gRuKGlXoAY4XgdWGLYnIkvkun.C5q",
+    ),
+}
