@@ -1,0 +1,283 @@
+"""The private file: who may have touched it, who reads it meanwhile, and what a crash leaves."""
+
+import errno
+import os
+import resource
+import socket
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from restauth.errors import UnusableKeyRing
+from restauth.storage.keyfile import MAX_SIZE, KeyFile
+from tests.storage.test_sqlite import SPAWN, in_processes
+
+GOOD = b"the old content"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "restauth.keys"
+
+
+@pytest.fixture
+def file(path: Path) -> KeyFile:
+    return KeyFile(path)
+
+
+@pytest.fixture
+def good(file: KeyFile) -> KeyFile:
+    file.create(GOOD)
+    return file
+
+
+def test_a_file_that_is_not_there_is_none_and_stays_none(file: KeyFile, path: Path) -> None:
+    assert file.read() is None
+    assert file.version() is None
+    assert os.listdir(path.parent) == []
+
+
+def test_a_new_file_is_private_and_alone_under_any_umask(file: KeyFile, path: Path) -> None:
+    before = os.umask(0)
+    try:
+        file.create(GOOD)
+    finally:
+        os.umask(before)
+    assert file.read() == GOOD
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_relative_path_is_fixed_at_once(
+    good: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    file = KeyFile(Path(path.name))
+    monkeypatch.chdir("/")
+    assert file.read() == GOOD
+    assert file.version() == good.version()
+
+
+def test_creating_leaves_the_file_that_is_there(good: KeyFile, path: Path) -> None:
+    good.create(b"another content")
+    assert good.read() == GOOD
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_replaced_file_is_private_and_alone(good: KeyFile, path: Path) -> None:
+    good.replace(b"the new content")
+    assert good.read() == b"the new content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_the_version_changes_with_the_file_and_only_then(good: KeyFile) -> None:
+    version = good.version()
+    good.read()
+    good.create(b"another content")
+    assert good.version() == version
+    good.replace(GOOD)
+    assert good.version() != version
+
+
+def test_the_largest_file_is_read_whole(file: KeyFile) -> None:
+    file.create(b"x" * MAX_SIZE)
+    assert file.read() == b"x" * MAX_SIZE
+
+
+# What is refused
+
+
+def turn_into_link(path: Path) -> None:
+    path.rename(path.with_name("target"))
+    path.symlink_to("target")
+
+
+def turn_into_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def turn_into_socket(path: Path) -> None:
+    path.unlink()
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(turn_into_link, "cannot be opened", id="a link"),
+        pytest.param(turn_into_pipe, "not a regular file", id="a pipe"),
+        pytest.param(turn_into_socket, "cannot be opened", id="a socket"),
+        pytest.param(lambda path: path.chmod(0o640), "by others: chmod 600", id="group reads"),
+        pytest.param(lambda path: path.chmod(0o620), "by others: chmod 600", id="group writes"),
+        pytest.param(lambda path: path.chmod(0o604), "by others: chmod 600", id="world reads"),
+        pytest.param(lambda path: path.chmod(0o602), "by others: chmod 600", id="world writes"),
+        pytest.param(lambda path: os.truncate(path, MAX_SIZE + 1), "too large", id="too large"),
+    ],
+)
+def test_a_file_that_others_may_have_touched_is_refused(
+    good: KeyFile, path: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    change(path)
+    with pytest.raises(UnusableKeyRing, match=f"{path} .*{reason}"):
+        good.read()
+
+
+def test_a_file_of_another_user_is_refused(good: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    somebody_else = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
+    with pytest.raises(UnusableKeyRing, match="belongs to another user"):
+        good.read()
+
+
+def test_a_link_to_nowhere_is_refused_and_not_followed(file: KeyFile, path: Path) -> None:
+    path.symlink_to("target")
+    with pytest.raises(UnusableKeyRing, match="cannot be opened"):
+        file.read()
+    file.create(GOOD)
+    assert os.listdir(path.parent) == [path.name]
+    assert path.is_symlink()
+
+
+def test_a_directory_that_is_not_there_is_an_unusable_ring(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "nowhere" / "restauth.keys")
+    assert file.read() is None
+    with pytest.raises(UnusableKeyRing, match="cannot be written"):
+        file.create(GOOD)
+    with pytest.raises(UnusableKeyRing, match="cannot be written"):
+        file.replace(GOOD)
+    with pytest.raises(UnusableKeyRing, match="cannot be locked"), file.lock():
+        pytest.fail("there is nothing to lock")
+
+
+# What a crash leaves
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "link"])
+def test_a_failed_creation_leaves_nothing(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    fail(monkeypatch, call)
+    with pytest.raises(UnusableKeyRing, match="Input/output error"):
+        file.create(GOOD)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "rename"])
+def test_a_failed_replacement_leaves_the_old_content(
+    good: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, call)
+        with pytest.raises(UnusableKeyRing, match="Input/output error"):
+            good.replace(b"the new content")
+    assert good.read() == GOOD
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_full_disk_leaves_the_old_content(good: KeyFile, path: Path) -> None:
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(GOOD), unlimited[1]))
+    try:
+        with pytest.raises(UnusableKeyRing, match="File too large"):
+            good.replace(GOOD + GOOD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert good.read() == GOOD
+    assert os.listdir(path.parent) == [path.name]
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def failing(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, failing)
+
+
+@pytest.mark.parametrize("change", [KeyFile.create, KeyFile.replace])
+def test_the_content_is_on_the_disk_before_it_has_the_name(
+    file: KeyFile,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[KeyFile, bytes], None],
+) -> None:
+    """And the name is on the disk before we return: else a power cut leaves an empty file."""
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content"
+        synced.append((kind, os.fstat(descriptor).st_size if kind == "content" else path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    change(file, GOOD)
+    assert synced == [("content", len(GOOD)), ("directory", True)]
+
+
+# Who comes at the same time
+
+
+ROUNDS = 10
+
+
+def create_in_each_round(
+    directory: Path, start: Barrier, contents: "SimpleQueue[tuple[int, bytes | None]]"
+) -> None:
+    for round in range(ROUNDS):
+        file = KeyFile(directory / f"{round}.keys")
+        start.wait()
+        file.create(b"made by %d" % os.getpid())
+        contents.put((round, file.read()))
+
+
+def test_of_several_that_create_at_once_all_read_one_content(tmp_path: Path) -> None:
+    start, contents = SPAWN.Barrier(3, timeout=60), SPAWN.SimpleQueue()
+    in_processes(3, create_in_each_round, tmp_path, start, contents)
+    read = [contents.get() for _ in range(3 * ROUNDS)]
+    assert all(content is not None for _, content in read)
+    assert len(set(read)) == ROUNDS
+    assert len(os.listdir(tmp_path)) == ROUNDS
+
+
+def count_up(path: Path) -> None:
+    file = KeyFile(path)
+    for _ in range(ROUNDS):
+        with file.lock():
+            number = int(file.read() or b"-1")
+            file.replace(b"%d" % (number + 1))
+
+
+def test_the_lock_keeps_other_processes_out(file: KeyFile, path: Path) -> None:
+    file.create(b"0")
+    in_processes(3, count_up, path)
+    assert file.read() == b"%d" % (3 * ROUNDS)
+
+
+def test_a_reader_sees_the_old_content_or_the_new_one(file: KeyFile) -> None:
+    contents = [letter * (MAX_SIZE - number) for number, letter in enumerate((b"a", b"b"))]
+    file.create(contents[0])
+    done = Event()
+
+    def read_on() -> set[bytes | None]:
+        seen = set()
+        while not done.is_set():
+            seen.add(file.read())
+        return seen
+
+    with ThreadPoolExecutor(2) as threads:
+        readers = [threads.submit(read_on) for _ in range(2)]
+        for number in range(100):
+            file.replace(contents[number % 2])
+        done.set()
+    for reader in readers:
+        assert reader.result() <= set(contents)
