@@ -1,0 +1,138 @@
+"""The router: one spelling for each resource, and every method of it told."""
+
+from contextlib import suppress
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from restauth.errors import MethodNotAllowed, NotFound
+from restauth.services import Services
+from restauth.web.router import Access, Route, Router
+from restauth.web.wire import Request, Response
+
+ANY_TEXT = st.text(st.characters())
+total = hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
+
+
+def answer(request: Request, services: Services) -> Response:
+    return Response(204)
+
+
+def route(method: str, path: str) -> Route:
+    return Route(method, path, answer, Access.ANYONE)
+
+
+LIST = route("POST", "/users")
+ONE = route("GET", "/users/{id}")
+OF_ONE = route("DELETE", "/users/{id}/token")
+ME = route("GET", "/users/me")
+WELL_KNOWN = route("GET", "/.well-known/a+b")
+ROUTER = Router([LIST, ONE, OF_ONE, ME, WELL_KNOWN])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found"),
+    [
+        ("POST", "/users", (LIST, ())),
+        ("GET", "/users/0", (ONE, ("0",))),
+        ("GET", "/users/10", (ONE, ("10",))),
+        ("HEAD", "/users/10", (ONE, ("10",))),
+        ("DELETE", "/users/7/token", (OF_ONE, ("7",))),
+        ("GET", "/users/me", (ME, ())),
+        ("HEAD", "/users/me", (ME, ())),
+        ("GET", "/.well-known/a+b", (WELL_KNOWN, ())),
+    ],
+)
+def test_a_route_is_found(method: str, path: str, found: tuple[Route, tuple[str, ...]]) -> None:
+    assert ROUTER.match(method, path) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "*",
+        "users",
+        "/users/",
+        "//users",
+        "/USERS",
+        "/users/01",
+        "/users/-1",
+        "/users/+1",
+        "/users/1.0",
+        "/users/0x1",
+        "/users/1_0",
+        "/users/1e1",
+        "/users/1/",
+        "/users/1\n",
+        "/users/1\0",
+        "/users/ 1",
+        "/users/\u0661",  # an Arabic-Indic one, for int() as good as any
+        "/users/\uff11",  # full-width
+        "/users/\xb2",  # a digit for str.isdigit()
+        "/users/{id}",
+        "/users/1/token/",
+        "/users//token",
+        "/users/../users",
+        "/Xwell-known/a+b",  # a dot in a path is a dot
+        "/.well-known/aab",
+    ],
+)
+def test_another_spelling_leads_nowhere(path: str) -> None:
+    with pytest.raises(NotFound):
+        ROUTER.match("GET", path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/users", ("OPTIONS", "POST")),
+        ("HEAD", "/users", ("OPTIONS", "POST")),
+        ("POST", "/users/1", ("GET", "HEAD", "OPTIONS")),
+        ("get", "/users/1", ("GET", "HEAD", "OPTIONS")),  # methods are case-sensitive
+        ("GET", "/users/1/token", ("DELETE", "OPTIONS")),
+        ("", "/users/me", ("GET", "HEAD", "OPTIONS")),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(
+    method: str, path: str, allowed: tuple[str, ...]
+) -> None:
+    with pytest.raises(MethodNotAllowed) as refusal:
+        ROUTER.match(method, path)
+    assert refusal.value.allowed == ROUTER.allowed(path) == allowed
+
+
+def test_the_methods_of_the_whole_server_are_told_for_the_asterisk() -> None:
+    assert ROUTER.allowed("*") == ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
+
+
+def test_the_methods_of_nothing_are_not_told() -> None:
+    with pytest.raises(NotFound):
+        ROUTER.allowed("/users/01")
+
+
+def test_a_route_that_does_not_say_who_may_call_it_cannot_be_written() -> None:
+    with pytest.raises(TypeError, match="access"):
+        Route("GET", "/", answer)  # type: ignore[call-arg]
+
+
+def test_a_part_that_has_no_pattern_stops_the_start() -> None:
+    with pytest.raises(KeyError, match="name"):
+        Router([route("GET", "/users/{name}")])
+
+
+@total
+@hypothesis.given(number=st.integers(0))
+def test_every_number_has_one_spelling_and_it_is_found(number: int) -> None:
+    assert ROUTER.match("GET", f"/users/{number}") == (ONE, (str(number),))
+    with pytest.raises(NotFound):
+        ROUTER.match("GET", f"/users/0{number}")
+
+
+@total
+@hypothesis.given(method=ANY_TEXT, path=ANY_TEXT | ANY_TEXT.map("/users/".__add__))
+def test_routing_is_total(method: str, path: str) -> None:
+    with suppress(NotFound, MethodNotAllowed):
+        ROUTER.match(method, path)
