@@ -59,7 +59,8 @@ def _complain(line: str, status: int) -> int:
 # The grammar
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The grammar of the command line."""
     parser = argparse.ArgumentParser(
         prog="restauth",
         description="A small auth service for REST APIs. Settings are RESTAUTH_* variables.",
@@ -101,6 +102,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     _add(commands, "backup", _backup, "write a consistent copy while serving", "FILE")
     _add(commands, "settings", _settings, "show every setting and where it came from", json=True)
 
+    return parser
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.run is not _serve:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

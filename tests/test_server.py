@@ -1,0 +1,462 @@
+"""Real servers on real sockets: journeys, stops, kills, and processes that share their files."""
+
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPException
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+
+from restauth import __version__, server
+from tests.conftest import ServicesFactory, basic, bearer
+from tests.processes import (
+    PATIENCE,
+    RESTAUTH,
+    SERVE,
+    Server,
+    receive,
+    run,
+    send,
+    until_deadline,
+)
+
+RESOURCE = "/api/resource"
+NAME, PASSWORD = "miguel", "python"
+
+WSGIREF = """
+from wsgiref.simple_server import make_server
+from restauth import create_app
+server = make_server("127.0.0.1", 0, create_app())
+print(f"http://127.0.0.1:{server.server_port}", flush=True)
+server.serve_forever()
+"""
+COMMANDS = {
+    "restauth serve": SERVE,
+    "waitress-serve": (
+        *(sys.executable, "-m", "waitress", "--listen=127.0.0.1:0"),
+        *("--call", "restauth:create_app"),
+    ),
+    "wsgiref": (sys.executable, "-c", WSGIREF),
+}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Server]:
+    """`restauth serve`, and a user."""
+    with Server.start(tmp_path) as server:
+        server.register(NAME, PASSWORD)
+        yield server
+
+
+def open_socket(server: Server) -> socket.socket:
+    url = urlsplit(server.address)
+    return socket.create_connection((str(url.hostname), url.port), PATIENCE)
+
+
+def kid_of(token: str) -> object:
+    return jwt.get_unverified_header(token)["kid"]
+
+
+# The journey
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_the_journey_is_the_same_on_every_server(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with Server.start(tmp_path, *command) as server:
+        assert server.register(NAME, PASSWORD) == 1
+        greeting = {"data": "Hello, miguel!"}
+        assert server.get(RESOURCE, basic(NAME, PASSWORD)).json == greeting
+        token = server.log_in(NAME, PASSWORD)
+        assert server.get(RESOURCE, basic(token, "")).json == greeting
+        renewed = server.get("/api/token", bearer(token)).json["token"]
+        assert renewed != token
+        assert server.get(RESOURCE, bearer(renewed)).json == greeting
+        assert server.get(RESOURCE, basic(NAME, "ruby")).status == 401
+        assert server.request("DELETE", "/api/token", bearer(token)).status == 204
+        assert server.get(RESOURCE, bearer(renewed)).status == 401
+        assert server.get("/nowhere").status == 404
+        assert server.request("PUT", "/api/users").status == 405
+
+
+# Listening
+
+
+def test_the_announcement_says_where_and_with_which_files_and_policy(tmp_path: Path) -> None:
+    with Server.start(tmp_path, registration="closed") as server:
+        assert server.get("/api/health").json == {"status": "ok"}
+        assert server.output.rstrip() == (
+            f"restauth {__version__} serves {server.address} "
+            "(database restauth.db, key ring restauth.keys, registration closed)"
+        )
+
+
+def test_several_addresses_are_all_served(tmp_path: Path) -> None:
+    command = (*RESTAUTH, "serve", "--listen", "127.0.0.1:0 127.0.0.1:0")
+    with Server.start(tmp_path, *command) as server:
+        assert len(set(server.addresses)) == 2
+        for address in server.addresses:
+            with closing(server.connect(address)) as connection:
+                send(connection, "GET", "/api/health")
+                assert receive(connection).status == 200
+        assert server.end() == 0
+        for address in server.addresses:
+            with pytest.raises(ConnectionRefusedError):
+                server.connect(address)
+
+
+def test_ipv6_is_served_where_there_is_any(tmp_path: Path) -> None:
+    command = (*RESTAUTH, "serve", "--listen", "[::1]:0")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        refused = run(tmp_path, *command[len(RESTAUTH) :])
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("restauth: Cannot listen on [::1]:0: ")
+    else:
+        with Server.start(tmp_path, *command) as server:
+            assert server.address.startswith("http://[::1]:")
+            assert server.get("/api/health").status == 200
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        refused = run(tmp_path, "serve", "--listen", address)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"restauth: Cannot listen on {address}: Address already in use.\n"
+
+
+def test_too_few_threads_are_remarked_upon(tmp_path: Path) -> None:
+    with Server.start(tmp_path, *SERVE, "--threads=1") as few:
+        assert few.get("/api/health").status == 200
+        few.end(signal.SIGKILL)
+    assert f"restauth: below {server.THREADS} threads, logins can hold up token " in few.output
+
+
+# Limits
+
+
+def test_no_answer_names_the_server_software(served: Server) -> None:
+    assert "server" not in served.get("/api/health").headers
+    with open_socket(served) as client:
+        client.sendall(b"no request at all\r\n\r\n")
+        refusal = b"".join(iter(lambda: client.recv(65_536), b"")).lower()
+    assert refusal.startswith(b"http/1.0 400")
+    assert b"\nserver:" not in refusal
+    assert b"\nvia:" not in refusal
+
+
+def test_a_body_that_is_too_large_is_refused_by_the_app_or_the_server(served: Server) -> None:
+    def refusal(size: int) -> str:
+        answer = served.request("POST", "/api/users", value="x" * (size - len('""')))
+        assert answer.status == 413
+        return answer.headers["content-type"]
+
+    assert refusal(65_537) == refusal(131_071) == "application/problem+json"
+    assert refusal(131_073) == "text/plain; charset=utf-8"  # the app never sees it
+
+
+def test_a_header_that_is_too_large_is_refused_by_the_server(served: Server) -> None:
+    assert served.get("/api/health", {"Cookie": "x" * 15_000}).status == 200
+    assert served.get("/api/health", {"Cookie": "x" * 17_000}).status == 431
+
+
+def test_a_slow_connection_is_cut_within_a_quarter_minute() -> None:
+    assert server.LIMITS["channel_timeout"] + server.LIMITS["cleanup_interval"] <= 15
+
+
+@contextmanager
+def many_files(wanted: int) -> Iterator[None]:
+    """Let this process hold so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_slow_headers_do_not_keep_a_client_out(tmp_path: Path) -> None:
+    # More than select() can watch, and more files than the shell granted.
+    shell = ("sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh")
+    with Server.start(tmp_path, *shell, *SERVE) as server, many_files(2000), ExitStack() as stack:
+        server.register(NAME, PASSWORD)
+        for _ in range(1100):
+            slow = stack.enter_context(open_socket(server))
+            slow.sendall(b"GET /api/health HTTP/1.1\r\nHost: local")
+        assert server.get(RESOURCE, basic(NAME, PASSWORD)).status == 200
+        slow.sendall(b"host\r\n\r\n")
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        assert server.end() == 0
+    assert "ulimit" not in server.output
+
+
+def test_a_low_file_limit_is_remarked_upon_and_serves(tmp_path: Path) -> None:
+    shell = ("sh", "-c", 'ulimit -n 100; exec "$@"', "sh")
+    with Server.start(tmp_path, *shell, *SERVE) as server:
+        assert server.get("/api/health").status == 200
+        server.end(signal.SIGKILL)
+    assert "restauth: only 100 files may be open: see ulimit -n\n" in server.output
+
+
+INFINITE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"),
+    [
+        (1024, 4096, (2256, 4096)),
+        (1024, INFINITE, (2256, INFINITE)),
+        (1024, 2000, (2000, 2000)),
+        (2255, 2256, (2256, 2256)),
+        (2256, 4096, None),  # enough
+        (INFINITE, INFINITE, None),
+    ],
+)
+def test_the_file_limit_is_raised_as_far_as_needed_and_allowed(
+    soft: int,
+    hard: int,
+    expected: tuple[int, int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: limits.append(pair))
+    server._raise_file_limit(2000)
+    assert limits == ([expected] if expected else [])
+    is_too_low = expected is not None and expected[0] < 2256
+    assert capsys.readouterr().err.startswith("restauth: only 2000 files") is is_too_low
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_every_answer_out(tmp_path: Path, number: int) -> None:
+    # One thread, and a hash for each: the logins stand in a row.
+    command = (*SERVE, "--threads=1")
+    with ExitStack() as stack:
+        server = stack.enter_context(Server.start(tmp_path, *command, credential_cache="0"))
+        server.register(NAME, PASSWORD)
+        clients = [stack.enter_context(closing(server.connect())) for _ in range(5)]
+        for client in clients:
+            send(client, "GET", RESOURCE, basic(NAME, PASSWORD))
+        statuses = [receive(clients[0]).status]
+        server.process.send_signal(number)
+        statuses += [receive(client).status for client in clients[1:]]
+        assert statuses == [200] * 5
+        assert server.wait() == 0
+    assert "queue depth" not in server.output  # a flood must not fill the disk with such lines
+
+
+def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
+    with (
+        Server.start(tmp_path, bcrypt_rounds="15") as server,
+        closing(server.connect()) as client,
+    ):
+        send(client, "GET", RESOURCE, basic("nobody", PASSWORD))  # seconds of hashing
+        assert server.get("/api/health").status == 200  # accepted later: the login is read
+        server.process.send_signal(signal.SIGTERM)
+        for _ in until_deadline():  # the first signal has come when nobody listens any more
+            try:
+                server.connect().close()
+            except OSError:
+                break
+        assert server.end(signal.SIGTERM) == 128 + signal.SIGTERM
+        with pytest.raises((HTTPException, ConnectionError)):
+            receive(client)
+
+
+def test_the_first_signal_asks_and_the_second_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(server, "_exit", statuses.append)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = server._Stop()
+        assert not stop.is_asked
+        signal.raise_signal(signal.SIGINT)
+        assert (stop.is_asked, statuses) == (True, [])
+        signal.raise_signal(signal.SIGTERM)
+        assert statuses == [128 + signal.SIGTERM]
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+GIVES_MORE_THAN_IS_READ = """
+import sys
+from restauth import server
+server.STOP_DURATION = 0.1
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [bytes(3 * 10**7)]
+server.serve(app, {"listen": "127.0.0.1:0"}, lambda addresses: print(*addresses, flush=True))
+"""
+
+
+def test_a_client_that_does_not_read_cannot_hold_up_the_stop(tmp_path: Path) -> None:
+    with (
+        Server.start(tmp_path, sys.executable, "-c", GIVES_MORE_THAN_IS_READ) as server,
+        closing(server.connect()) as client,
+    ):
+        send(client, "GET", "/")
+        response = client.getresponse()
+        assert server.end() == 0
+        with pytest.raises((HTTPException, ConnectionError)):
+            response.read()
+
+
+# Killing
+
+
+def test_no_answered_registration_is_lost_by_kill_9(
+    tmp_path: Path, make_services: ServicesFactory
+) -> None:
+    answered: dict[int, str] = {}
+    deleted: dict[int, str] = {}
+
+    def register_until_killed(server: Server, prefix: str, is_under_way: Event) -> None:
+        for number in count():
+            username = f"{prefix}-{number}"
+            try:
+                user_id = server.register(username)
+            except (HTTPException, OSError):
+                return
+            assert user_id not in answered  # no id is given twice
+            answered[user_id] = username
+            is_under_way.set()
+
+    for turn in range(20):
+        is_under_way = Event()
+        with ThreadPoolExecutor() as pool, Server.start(tmp_path) as server:
+            assert server.address
+            clients = [
+                pool.submit(register_until_killed, server, f"{prefix}{turn}", is_under_way)
+                for prefix in "ab"
+            ]
+            assert is_under_way.wait(PATIENCE)
+            server.process.kill()
+            for client in clients:
+                client.result(PATIENCE)
+        services = make_services()
+        kept = {account.id: account.username for account in services.accounts.list()}
+        assert answered.items() <= kept.items() | deleted.items()
+        # The highest id is free again, and must stay so.
+        highest = max(kept)
+        services.accounts.delete(services.accounts.find(highest))
+        deleted[highest] = kept[highest]
+        services.close()
+    assert run(tmp_path, "check").stdout.startswith("fine   The database")
+
+
+# Sharing the files
+
+
+def test_four_servers_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server.start(tmp_path)) for _ in range(4)]
+        servers[0].register(NAME, PASSWORD)
+        tokens = [server.log_in(NAME, PASSWORD) for server in servers]
+        for server in servers:
+            assert {server.get(RESOURCE, bearer(token)).status for token in tokens} == {200}
+    assert len({kid_of(token) for token in tokens}) == 1
+
+
+def test_new_files_are_private_whatever_the_umask(served: Server, tmp_path: Path) -> None:
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert files == dict.fromkeys(
+        ("restauth.db", "restauth.db-wal", "restauth.db-shm", "restauth.keys"), 0o600
+    )
+
+
+def test_a_logout_in_one_process_is_seen_by_the_next_request_in_another(
+    served: Server, tmp_path: Path
+) -> None:
+    token = served.log_in(NAME, PASSWORD)
+    with Server.start(tmp_path) as other:
+        assert other.get(RESOURCE, bearer(token)).status == 200
+        assert served.request("DELETE", "/api/token", bearer(token)).status == 204
+        assert other.get(RESOURCE, bearer(token)).status == 401
+
+
+@pytest.mark.parametrize("command", ["lock", "passwd --password-stdin", "delete", "end-sessions"])
+def test_the_operators_word_counts_from_the_next_request_on(
+    command: str, served: Server, tmp_path: Path
+) -> None:
+    token = served.log_in(NAME, PASSWORD)
+    assert served.get(RESOURCE, bearer(token)).status == 200
+    assert run(tmp_path, "user", *command.split(), NAME, stdin="ruby").returncode == 0
+    assert served.get(RESOURCE, bearer(token)).status == 401
+    is_password_good = served.get(RESOURCE, basic(NAME, PASSWORD)).status == 200
+    assert is_password_good is (command == "end-sessions")
+
+
+def test_a_rotation_refuses_no_good_token_in_any_process(served: Server, tmp_path: Path) -> None:
+    """A client renews at one server and uses its tokens at the other, all the while."""
+    kids: SimpleQueue[object] = SimpleQueue()  # each when it is met for the first time
+    is_over = Event()
+
+    def hammer(other: Server) -> None:
+        try:
+            first = token = served.log_in(NAME, PASSWORD)
+            kid = kid_of(token)
+            while not is_over.is_set():
+                renewal = served.get("/api/token", bearer(token))
+                assert renewal.status == 200
+                token = renewal.json["token"]
+                statuses = {other.get(RESOURCE, bearer(each)).status for each in (first, token)}
+                assert statuses == {200}
+                if kid != kid_of(token):
+                    kid = kid_of(token)
+                    kids.put(kid)
+        finally:
+            kids.put("the end")
+
+    with Server.start(tmp_path) as other, ThreadPoolExecutor() as pool:
+        client = pool.submit(hammer, other)
+        made, met = [], []
+        try:
+            for _ in range(4):
+                ring = run(tmp_path, "key", "rotate").stdout.splitlines()
+                made.append(ring[1].partition("\t")[0])
+                met.append(kids.get(timeout=PATIENCE))
+        finally:
+            is_over.set()
+            client.result(PATIENCE)
+    assert met == made
+
+
+def test_a_revoked_key_is_refused_by_the_next_request(served: Server, tmp_path: Path) -> None:
+    token = served.log_in(NAME, PASSWORD)
+    assert run(tmp_path, "key", "rotate", "--revoke").returncode == 0
+    assert served.get(RESOURCE, bearer(token)).status == 401
+    assert served.get(RESOURCE, bearer(served.log_in(NAME, PASSWORD))).status == 200
+
+
+def test_a_backup_while_serving_is_a_database_to_serve(served: Server, tmp_path: Path) -> None:
+    assert run(tmp_path, "backup", "copy.db").returncode == 0
+    with Server.start(tmp_path, database="copy.db") as copy:
+        assert copy.get(RESOURCE, basic(NAME, PASSWORD)).status == 200
+
+
+def test_a_server_whose_database_is_taken_away_says_so(served: Server, tmp_path: Path) -> None:
+    os.rename(tmp_path / "restauth.db", tmp_path / "elsewhere.db")
+    for _ in until_deadline():  # it looks once a second
+        if served.get("/api/health").status == 503:
+            break
+    assert served.end() == 0
+    assert " WARNING restauth: store_unavailable: " in served.output
+    assert "restauth.db was removed or replaced: restart\n" in served.output
