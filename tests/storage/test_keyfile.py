@@ -249,9 +249,10 @@ def test_of_several_that_create_at_once_all_read_one_content(tmp_path: Path) -> 
     assert len(os.listdir(tmp_path)) == ROUNDS
 
 
-def count_up(path: Path) -> None:
+def count_up(path: Path, start: Barrier) -> None:
     file = KeyFile(path)
     for _ in range(ROUNDS):
+        start.wait()
         with file.lock():
             number = int(file.read() or b"-1")
             file.replace(b"%d" % (number + 1))
@@ -259,7 +260,7 @@ def count_up(path: Path) -> None:
 
 def test_the_lock_keeps_other_processes_out(file: KeyFile, path: Path) -> None:
     file.create(b"0")
-    in_processes(3, count_up, path)
+    in_processes(3, count_up, path, SPAWN.Barrier(3, timeout=60))
     assert file.read() == b"%d" % (3 * ROUNDS)
 
 

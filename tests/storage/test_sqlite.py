@@ -446,17 +446,12 @@ def test_a_full_disk_costs_the_write_and_nothing_else(
     ],
 )
 def test_what_is_damaged_while_we_run_makes_the_store_unavailable(
-    engine: SQLite,
-    path: Path,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Change,
-    cause: str,
+    engine: SQLite, clock: Clock, monkeypatch: pytest.MonkeyPatch, change: Change, cause: str
 ) -> None:
     monkeypatch.setattr(time, "monotonic", clock)
     names(engine)  # has just looked
     engine.close()  # and needs a new connection
-    change(path)
+    change(engine.path)
     with pytest.raises(StoreUnavailable) as caught:
         names(engine)
     assert cause in caught.value.cause
