@@ -272,8 +272,8 @@ def test_renewal_ends_with_the_session(clock: Clock, make_services: ServicesFact
     assert answer.json["duration"] == 1
     clock.advance(1)
     longer = target.forge({}, {"exp": clock.now + 1})  # the session decides, not the token
-    for token in (target.token, longer):
-        target.client.get("/api/token", headers=basic(token, ""), status=401)
+    for path in ("/api/resource", "/api/token"):
+        target.client.get(path, headers=basic(longer, ""), status=401)
 
 
 @pytest.mark.parametrize("cause", ["logout", "lock", "password", "deletion", "key"])

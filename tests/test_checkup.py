@@ -157,14 +157,18 @@ def test_a_directory_where_others_cannot_replace_files_is_fine(
     assert graves() == []
 
 
-def test_the_directory_of_the_key_ring_counts_by_itself(
-    services: Services, directory: Path
+@pytest.mark.parametrize(
+    ("name", "file"), [("database", "restauth.db"), ("key_file", "restauth.keys")]
+)
+def test_the_directory_of_each_file_counts(
+    name: str, file: str, services: Services, directory: Path
 ) -> None:
+    services.close()
     other = directory / "other"
     other.mkdir()
     other.chmod(0o777)
-    Path("restauth.keys").rename(other / "restauth.keys")
-    assert graves(key_file="other/restauth.keys") == [
+    Path(file).rename(other / file)
+    assert graves(**{name: f"other/{file}"}) == [
         f"Others can replace files in {other}: chmod go-w."
     ]
 

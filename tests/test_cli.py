@@ -126,10 +126,11 @@ def test_all_of_a_password_from_standard_input_counts(
         (b"\r\n", "A password has 1 to 1024 characters."),
         (b"x" * 1025, "A password has 1 to 1024 characters."),
         (b"x" * 1_000_000, "A password has 1 to 1024 characters."),
+        ("\U0001f511".encode() * 1024 + b"x", "A password has 1 to 1024 characters."),
         (b"p\xe4ssword\n", "The password is not UTF-8."),
         (b"\xed\xa0\x80\n", "The password is not UTF-8."),
     ],
-    ids=["nothing", "an empty line", "1025", "a million", "Latin-1", "a surrogate"],
+    ids=["nothing", "an empty line", "1025", "a million", "most bytes", "Latin-1", "a surrogate"],
 )
 @pytest.mark.parametrize("command", ["add", "passwd"])
 def test_an_unusable_password_is_refused(

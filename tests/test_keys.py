@@ -1,5 +1,6 @@
 """The ring in force: who notices a rotation, and when a retired key is no good any more."""
 
+import fcntl
 import logging
 import os
 import stat
@@ -16,6 +17,7 @@ from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.keys import Keys
 from restauth.storage.keyfile import KeyFile
 from tests.conftest import Clock
+from tests.storage.test_sqlite import calls_of
 
 DURATION = 600
 
@@ -80,7 +82,14 @@ def test_the_first_start_makes_a_private_ring_of_exactly_one_key(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_next_start_reads_the_same_ring(keys: Keys, make_keys: MakeKeys) -> None:
+def refuse(*arguments: object) -> None:
+    pytest.fail("that was not needed")
+
+
+def test_the_next_start_reads_the_same_ring_and_writes_nothing(
+    keys: Keys, make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", refuse)
     for open in (Keys.open, kids):  # a service opens; a command that only looks does not
         again = make_keys()
         open(again)
@@ -88,17 +97,26 @@ def test_the_next_start_reads_the_same_ring(keys: Keys, make_keys: MakeKeys) -> 
         assert verifies(again, mint(keys))
 
 
-def test_starts_at_once_get_one_ring(make_keys: MakeKeys) -> None:
-    started = [make_keys() for _ in range(8)]
-    together = threading.Barrier(len(started))
+def test_starts_at_once_get_one_ring(make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has found none, and written its own, before the first one is put in place."""
+    count = 8
+    together = threading.Barrier(count, timeout=30)
+    is_later = threading.local()
+    fsync = os.fsync
 
-    def open(keys: Keys) -> None:
-        together.wait()
+    def fsync_together(descriptor: int) -> None:
+        if not hasattr(is_later, "set"):
+            is_later.set = together.wait()
+        fsync(descriptor)
+
+    def start(_: int) -> str:
+        keys = make_keys()
         keys.open()
+        return keys.ring.signing_key.kid
 
-    with ThreadPoolExecutor(len(started)) as threads:
-        list(threads.map(open, started))
-    assert len({tuple(kids(keys)) for keys in started}) == 1
+    monkeypatch.setattr(os, "fsync", fsync_together)
+    with ThreadPoolExecutor(count) as threads:
+        assert len(set(threads.map(start, range(count)))) == 1
 
 
 def test_a_bad_ring_stops_the_start_and_is_left_alone(make_keys: MakeKeys, path: Path) -> None:
@@ -201,6 +219,43 @@ def test_rotations_at_once_lose_no_key(keys: Keys, make_keys: MakeKeys) -> None:
     assert {ring.signing_key.kid for ring in rings} < set(kids(keys))
 
 
+@pytest.mark.parametrize(
+    "command", [lambda keys: keys.rotate(revoke=False), lambda keys: keys.prune()]
+)
+def test_the_lock_is_held_from_the_reading_to_the_writing(
+    keys: Keys,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[[Keys], object],
+) -> None:
+    open, rename = os.open, os.rename
+    locked = []
+
+    def note() -> None:
+        directory = open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            locked.append(True)
+        else:
+            locked.append(False)
+        os.close(directory)
+
+    def open_noted(name: Path, *arguments: int) -> int:
+        if name == path:
+            note()
+        return open(name, *arguments)
+
+    def rename_noted(*names: Path) -> None:
+        note()
+        rename(*names)
+
+    monkeypatch.setattr(os, "open", open_noted)
+    monkeypatch.setattr(os, "rename", rename_noted)
+    command(keys)
+    assert locked == [True, True]
+
+
 # A file that goes wrong while we run
 
 
@@ -253,13 +308,12 @@ def test_a_file_that_cannot_be_read_any_more_leaves_the_ring_in_force(
 def test_an_unchanged_file_is_looked_at_and_not_read(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object) -> None:
-        pytest.fail("the file was opened")
-
     kid = keys.ring.signing_key.kid
     monkeypatch.setattr(os, "open", refuse)
+    looks = calls_of(monkeypatch, os, "lstat")
     for _ in range(100):
         assert keys.find(kid)
+    assert len(looks) == 100
 
 
 class Gate:
@@ -278,19 +332,12 @@ class Gate:
 
 
 def test_threads_that_notice_a_change_together_read_it_once(
-    keys: Keys, others: Keys, path: Path, monkeypatch: pytest.MonkeyPatch
+    keys: Keys, others: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kid = others.rotate(revoke=False).signing_key.kid
-    opened = []
-    open = os.open
-
-    def open_counted(name: Path, flags: int) -> int:
-        opened.append(name)
-        return open(name, flags)
-
-    monkeypatch.setattr(os, "open", open_counted)
+    readings = calls_of(monkeypatch, os, "open")
     monkeypatch.setattr(keys, "_lock", Gate(8))
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(keys.find, [kid] * 8))
     assert [key.kid for key in found if key] == [kid] * 8
-    assert opened == [path]
+    assert len(readings) == 1

@@ -1,6 +1,7 @@
 """The private file: who may have touched it, who reads it meanwhile, and what a crash leaves."""
 
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -249,19 +250,30 @@ def test_of_several_that_create_at_once_all_read_one_content(tmp_path: Path) -> 
     assert len(os.listdir(tmp_path)) == ROUNDS
 
 
-def count_up(path: Path, start: Barrier) -> None:
-    file = KeyFile(path)
-    for _ in range(ROUNDS):
-        start.wait()
-        with file.lock():
-            number = int(file.read() or b"-1")
-            file.replace(b"%d" % (number + 1))
+def lock(path: Path) -> None:
+    """Without waiting, and content with a share of the lock."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    finally:
+        os.close(directory)
 
 
-def test_the_lock_keeps_other_processes_out(file: KeyFile, path: Path) -> None:
-    file.create(b"0")
-    in_processes(3, count_up, path, SPAWN.Barrier(3, timeout=60))
-    assert file.read() == b"%d" % (3 * ROUNDS)
+def lock_in_vain(path: Path) -> None:
+    with pytest.raises(BlockingIOError):
+        lock(path)
+
+
+def hold_the_lock_and_fail(file: KeyFile) -> None:
+    with file.lock():
+        in_processes(1, lock_in_vain, file.path)
+        raise ValueError
+
+
+def test_the_lock_keeps_other_processes_out_until_its_end(file: KeyFile) -> None:
+    with pytest.raises(ValueError):
+        hold_the_lock_and_fail(file)
+    in_processes(1, lock, file.path)
 
 
 def test_a_reader_sees_the_old_content_or_the_new_one(file: KeyFile) -> None:

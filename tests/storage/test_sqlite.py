@@ -285,6 +285,15 @@ def test_a_start_that_loses_the_race_finds_the_tables_ready(
         assert names(open_engine()) == ["quicker"]
 
 
+def test_a_start_on_a_ready_file_waits_for_no_writer(
+    engine: SQLite, open_engine: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "OPENING_TIMEOUT", 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert names(open_engine()) == ["miguel"]
+
+
 def test_a_start_does_not_wait_for_ever(
     path: Path, open_engine: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -373,12 +373,16 @@ def test_no_statement_reads_a_table_from_end_to_end(
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
 
 
-def test_a_ping_is_answered_only_by_a_living_store(store: Store, engine: SQLite) -> None:
+def test_a_store_that_does_not_answer_is_not_opened_and_pings_in_vain(
+    store: Store, engine: SQLite
+) -> None:
     store.ping()
     engine.path.unlink()
     engine._next_look = 0
     with pytest.raises(StoreUnavailable):
         store.ping()
+    with pytest.raises(StoreUnavailable):
+        Store(engine)
 
 
 THREADS, ROUNDS = 8, 10
