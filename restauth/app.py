@@ -3,11 +3,14 @@
 Rule: what a server's configuration names (`restauth:create_app`), and nothing but wiring.
 """
 
+import logging
 import os
 
 from restauth import settings
 from restauth.services import build_services
 from restauth.web.api import Api
+
+_log = logging.getLogger("restauth")
 
 
 def create_app(**keywords: object) -> Api:
@@ -15,4 +18,7 @@ def create_app(**keywords: object) -> Api:
 
     Raises InvalidSetting, UnusableStore, UnusableKeyRing.
     """
-    return Api(build_services(settings.load(os.environ, keywords), create=True))
+    services = build_services(settings.load(os.environ, keywords), create=True)
+    if services.settings.password_policy == "open":
+        _log.warning("password_policy is open: any password is accepted")
+    return Api(services)

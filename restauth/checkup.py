@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from restauth.errors import UnusableKeyRing
+from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.keys import Keys
 from restauth.settings import Settings
-from restauth.storage.sqlite import find_fault
+from restauth.storage.sqlite import inspect
 
 KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
 
@@ -33,14 +33,17 @@ def check(settings: Settings, keys: Keys, now: int) -> Iterator[Finding]:
 
 
 def _check_database(path: Path) -> Iterator[Finding]:
-    if not path.exists():
-        yield Finding("note", f"There is no database {path} yet: the first start makes it.")
+    if not os.path.lexists(path):
+        yield from _check_future(path, "database")
         return
-    fault = find_fault(path)
-    if fault:
-        yield Finding("grave", fault)
+    try:
+        is_current = inspect(path)
+    except UnusableStore as error:
+        yield Finding("grave", str(error))
     else:
         yield Finding("fine", f"The database {path} is ours and undamaged.")
+        if not is_current:
+            yield Finding("note", f"The next start brings the database {path} up to date.")
     for file in (path, path.with_name(path.name + "-wal")):
         if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Finding("grave", f"Others can read or write {file}: chmod 600.")
@@ -49,7 +52,7 @@ def _check_database(path: Path) -> Iterator[Finding]:
 
 def _check_keys(path: Path, keys: Keys, now: int) -> Iterator[Finding]:
     if not os.path.lexists(path):
-        yield Finding("note", f"There is no key ring {path} yet: the first start makes it.")
+        yield from _check_future(path, "key ring")
         return
     try:
         ring = keys.ring
@@ -63,6 +66,14 @@ def _check_keys(path: Path, keys: Keys, now: int) -> Iterator[Finding]:
     else:
         yield Finding("fine", f"The key ring {path} is private and its {len(ring.keys)} keys good.")
     yield from _check_directory(path)
+
+
+def _check_future(path: Path, noun: str) -> Iterator[Finding]:
+    if path.absolute().parent.is_dir():
+        yield Finding("note", f"There is no {noun} {path} yet: the first start makes it.")
+        yield from _check_directory(path)
+    else:
+        yield Finding("grave", f"There is no directory for the {noun} {path}.")
 
 
 def _check_directory(path: Path) -> Iterator[Finding]:
@@ -80,5 +91,7 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "base_url is not set: Location is absolute for known hosts only.")
     if settings.registration == "open":
         yield Finding("note", "registration is open: anybody can make an account.")
+    if settings.password_policy == "open":
+        yield Finding("note", "password_policy is open: any password is accepted.")
     if settings.bcrypt_rounds < 12:
         yield Finding("note", "bcrypt_rounds is below 12: a stolen database is guessed faster.")

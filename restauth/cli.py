@@ -7,8 +7,10 @@ error. A password is asked for or read from standard input; it is never an argum
 
 import argparse
 import getpass
+import io
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,39 +23,57 @@ from restauth import __version__, app, checkup, server
 from restauth import settings as settings_table
 from restauth.core import passwords
 from restauth.core.keyring import KeyRing
-from restauth.errors import Failure, InvalidSetting, MalformedRequest, Unavailable
+from restauth.errors import (
+    Failure,
+    InvalidSetting,
+    MalformedRequest,
+    UnacceptablePassword,
+    Unavailable,
+)
 from restauth.records import Account
 from restauth.services import HASH_QUEUE, HASH_SLOTS, Services, build_keys, build_services
 
 DEFAULT_LISTEN = "127.0.0.1:5000"
+MAX_PASSWORD_BYTES = 4 * passwords.MAX_LENGTH + 2  # 4 bytes a character, CR LF
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write
     try:
-        arguments = _parse(sys.argv[1:] if argv is None else argv)
-        status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        try:
+            arguments = _parse(sys.argv[1:] if argv is None else argv)
+            status: int = arguments.run(arguments)
+        finally:
+            if sys.stdout is not None:  # the shell's >&-
+                sys.stdout.flush()
     except InvalidSetting as failure:
         return _complain(str(failure), 2)
     except Unavailable as failure:
-        return _complain(f"{failure} ({failure.cause})" if failure.cause else str(failure), 1)
+        return _complain(f"{failure} ({failure.cause})", 1)
     except Failure as failure:
         return _complain(str(failure), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except BrokenPipeError:
-        # Whoever read our output has left; without this the interpreter complains at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:  # whoever read our output has left, and needs no word
+        return _discard_output()
     except OSError as error:  # standard output on a full disk
+        _discard_output()
         return _complain(error.strerror or str(error), 1)
     return status
 
 
 def _complain(line: str, status: int) -> int:
-    print(f"restauth: {line}", file=sys.stderr)
+    if sys.stderr is not None:  # the shell's 2>&-; print() would turn to standard output
+        print(f"restauth: {_printable(line)}", file=sys.stderr)
     return status
+
+
+def _discard_output() -> int:
+    """Or the interpreter would try to write what is left, and complain, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 # The grammar
@@ -69,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     serve = _add(commands, "serve", _serve, "serve with waitress until SIGTERM")
-    serve.add_argument("--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN)
+    serve.add_argument("--listen", metavar="HOST:PORT", action="append")
     serve.epilog = "Other options are waitress's, by their names, such as --threads=8."
     _add(commands, "check", _check, "hold settings, files and keys against what production needs")
 
@@ -89,6 +109,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add(user, "lock", _user_lock, "refuse all credentials; all sessions end", "NAME")
     _add(user, "unlock", _user_unlock, "accept the password again", "NAME")
     _add(user, "delete", _user_delete, "delete the account and its sessions", "NAME")
+    roles = _add(user, "roles", _user_roles, "give +ROLE and take away -ROLE", "NAME")
+    # REMAINDER: argparse would take -viewer for an option of its own
+    roles.add_argument("changes", nargs=argparse.REMAINDER, metavar="+ROLE|-ROLE")
+    _add(user, "reset-code", _user_reset_code, "print a code that sets a new password", "NAME")
     _add(user, "end-sessions", _user_end_sessions, "log out everywhere", "NAME")
 
     key = commands.add_parser("key", help="list, rotate, prune signing keys").add_subparsers(
@@ -135,39 +159,52 @@ def _add(
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    options = {**_waitress_options(arguments.rest), "listen": arguments.listen}
+    options = _waitress_options(arguments.listen or [DEFAULT_LISTEN], arguments.rest)
+    server.configure_logging()
     api = app.create_app()
     settings = api.services.settings
 
     def announce(addresses: list[str]) -> None:
-        print(
+        _say(
             f"restauth {__version__} serves {' '.join(addresses)} "
             f"(database {settings.database}, key ring {settings.key_file}, "
-            f"registration {settings.registration})",
-            flush=True,
+            f"registration {settings.registration}, password policy {settings.password_policy})"
         )
+        sys.stdout.flush()
         if int(options.get("threads", server.THREADS)) <= HASH_SLOTS + HASH_QUEUE:
             _complain(f"below {server.THREADS} threads, logins can hold up token requests", 0)
 
-    try:
+    with api.services:
         server.serve(api, options, announce)
-    finally:
-        api.services.close()
     return 0
 
 
-def _waitress_options(rest: Sequence[str]) -> dict[str, Any]:
-    """waitress reads its own options. Raises InvalidSetting for one that it does not know."""
+def _waitress_options(listen: Sequence[str], rest: Sequence[str]) -> dict[str, Any]:
+    """waitress reads its own options. Raises InvalidSetting for what it does not know, and for
+    what it would take but never serve."""
     adjustments: Any = Adjustments
     try:
         options, words = adjustments.parse_args(rest)
         words += [f"--{word}" for word in ("help", "call") if options.pop(word)]
+        options["listen"] = " ".join(listen)
         adjustments(**options)
     except Exception as error:  # noqa: BLE001 - getopt's and waitress's own, of many kinds
-        raise InvalidSetting(f"serve: {error}") from None
+        raise InvalidSetting(f"serve: {str(error).rstrip('.')}.") from None
+    for name in ("threads", "connection_limit", "recv_bytes", "send_bytes"):
+        if int(options.get(name, 1)) < 1:
+            words.append(f"--{name.replace('_', '-')}={options[name]}")
+    # The system would take a larger port modulo 65,536.
+    words += [address for address in listen if not _is_address(address)]
     if words:
-        raise InvalidSetting(f"serve: unrecognized arguments: {' '.join(words)}")
+        raise InvalidSetting(f"serve: not accepted: {' '.join(words)}")
     return dict(options)
+
+
+def _is_address(text: str) -> bool:
+    return all(
+        re.fullmatch(r".+:[0-9]{1,5}", address) and int(address.rpartition(":")[2]) <= 65_535
+        for address in text.split() or [""]
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -179,9 +216,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    services = _services()
-    services.engine.backup(Path(arguments.file))
-    print(f"The users are copied to {arguments.file}; the key ring is a file of its own.")
+    with _services() as services:
+        services.engine.backup(Path(arguments.file))
+    _say(f"The users are copied to {arguments.file}; the key ring is a file of its own.")
     return 0
 
 
@@ -191,7 +228,7 @@ def _settings(arguments: argparse.Namespace) -> int:
     _print_table(
         arguments.json,
         ("name", "value", "source", "help"),
-        ((row.name, row.value or "-", row.source, row.help) for row in rows),
+        ((row.name, row.value, row.source, row.help) for row in rows),
     )
     return 0
 
@@ -204,64 +241,98 @@ def _services(*, create: bool = False) -> Services:
 
 
 def _user_add(arguments: argparse.Namespace) -> int:
-    services = _services(create=True)
-    user_id = services.accounts.register(arguments.name, _read_password(arguments))
-    print(f"added {arguments.name} with id {user_id}")
+    with _services(create=True) as services:
+        user_id = services.accounts.register(arguments.name, _read_password(arguments))
+    _say(f"added {arguments.name} with id {user_id}")
     return 0
 
 
 def _user_passwd(arguments: argparse.Namespace) -> int:
-    services = _services()
-    account = services.accounts.find_by_name(arguments.name)
-    services.accounts.set_password(account, _read_password(arguments))
-    print(f"changed the password of {account.username}; all sessions have ended")
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        services.accounts.set_password(account, _read_password(arguments))
+    _say(f"changed the password of {account.username}; all sessions have ended")
     return 0
 
 
 def _user_list(arguments: argparse.Namespace) -> int:
-    _print_accounts(arguments, _services().accounts.list())
+    with _services() as services:
+        _print_accounts(arguments, services.accounts.list())
     return 0
 
 
 def _user_show(arguments: argparse.Namespace) -> int:
-    _print_accounts(arguments, [_services().accounts.find_by_name(arguments.name)])
+    with _services() as services:
+        _print_accounts(arguments, [services.accounts.find_by_name(arguments.name)])
     return 0
 
 
 def _user_lock(arguments: argparse.Namespace) -> int:
-    services = _services()
-    services.accounts.lock(services.accounts.find_by_name(arguments.name))
-    print(f"locked {arguments.name}; all sessions have ended")
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        services.accounts.lock(account)
+    _say(f"locked {account.username}; all sessions have ended")
     return 0
 
 
 def _user_unlock(arguments: argparse.Namespace) -> int:
-    services = _services()
-    services.accounts.unlock(services.accounts.find_by_name(arguments.name))
-    print(f"unlocked {arguments.name}")
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        services.accounts.unlock(account)
+    _say(f"unlocked {account.username}")
     return 0
 
 
 def _user_delete(arguments: argparse.Namespace) -> int:
-    services = _services()
-    services.accounts.delete(services.accounts.find_by_name(arguments.name))
-    print(f"deleted {arguments.name}")
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        services.accounts.delete(account)
+    _say(f"deleted {account.username}")
+    return 0
+
+
+def _user_roles(arguments: argparse.Namespace) -> int:
+    for change in arguments.changes:
+        if not change.startswith(("+", "-")):
+            raise MalformedRequest(f"A change of roles begins with + or -, unlike {change!r}.")
+    with _services() as services:
+        roles = services.accounts.change_roles(
+            services.accounts.find_by_name(arguments.name),
+            [change[1:] for change in arguments.changes if change.startswith("+")],
+            [change[1:] for change in arguments.changes if change.startswith("-")],
+        )
+    _say(" ".join(roles) or "-")
+    return 0
+
+
+def _user_reset_code(arguments: argparse.Namespace) -> int:
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        _say(services.accounts.make_reset_code(account))
+    _complain(f"the code sets a new password for {account.username} once, within an hour", 0)
     return 0
 
 
 def _user_end_sessions(arguments: argparse.Namespace) -> int:
-    services = _services()
-    ended = services.sessions.end_all(services.accounts.find_by_name(arguments.name))
-    print(f"ended {ended} sessions of {arguments.name}")
+    with _services() as services:
+        account = services.accounts.find_by_name(arguments.name)
+        ended = services.sessions.end_all(account.id)
+    _say(f"ended {ended} sessions of {account.username}")
     return 0
 
 
 def _print_accounts(arguments: argparse.Namespace, accounts: Iterable[Account]) -> None:
     _print_table(
         arguments.json,
-        ("id", "username", "created_at", "locked_at"),
+        ("id", "username", "created_at", "locked_at", "roles"),
         (
-            (account.id, account.username, _utc(account.created_at), _utc(account.locked_at))
+            (
+                account.id,
+                account.username,
+                _utc(account.created_at),
+                _utc(account.locked_at),
+                " ".join(account.roles),
+            )
             for account in accounts
         ),
     )
@@ -269,19 +340,30 @@ def _print_accounts(arguments: argparse.Namespace, accounts: Iterable[Account]) 
 
 def _read_password(arguments: argparse.Namespace) -> str:
     """From standard input, or twice from the terminal. Raises MalformedRequest."""
+    if sys.stdin is None:  # the shell's <&-
+        raise MalformedRequest("There is no standard input to read a password from.")
     if arguments.password_stdin:
-        raw = sys.stdin.buffer.read(4 * passwords.MAX_LENGTH + 3)  # 4 bytes a character, CR LF
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            raise MalformedRequest("The password is not UTF-8.") from None
-        return text.removesuffix("\n").removesuffix("\r")
+        return _decode_password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 1))
     if not sys.stdin.isatty():
         raise MalformedRequest("No terminal to ask for a password: use --password-stdin.")
-    password = getpass.getpass("Password: ")
-    if password != getpass.getpass("Again: "):
-        raise MalformedRequest("The two passwords differ.")
+    try:
+        password = getpass.getpass("Password: ")
+        if password != getpass.getpass("Again: "):
+            raise MalformedRequest("The two passwords differ.")
+    except EOFError:
+        raise MalformedRequest("No password was given.") from None
     return password
+
+
+def _decode_password(raw: bytes) -> str:
+    """Without the line end, which is the shell's and not the password's."""
+    if len(raw) > MAX_PASSWORD_BYTES:
+        raise UnacceptablePassword
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("The password is not UTF-8.") from None
+    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 # key
@@ -326,7 +408,11 @@ def _print_table(
         return
     print("\t".join(names))
     for row in rows:
-        print("\t".join("-" if value is None else _printable(str(value)) for value in row))
+        print("\t".join("-" if value in (None, "") else _printable(str(value)) for value in row))
+
+
+def _say(line: str) -> None:
+    print(_printable(line))
 
 
 def _printable(text: str) -> str:

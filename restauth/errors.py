@@ -53,6 +53,18 @@ class UnknownUser(Refusal):
     detail = "There is no such user."
 
 
+class UnusableCode(Refusal):
+    """A reset code that is wrong, used or expired: one answer for all."""
+
+    code = "unusable_code"
+    detail = "This code is not good: wrong, used or expired."
+
+
+class UnacceptableRoles(Refusal):
+    code = "unacceptable_roles"
+    detail = "These roles are not acceptable."
+
+
 class NoSession(Refusal):
     code = "no_session"
     detail = "A password has no session to end: present the token."
@@ -62,7 +74,12 @@ class BadCredentials(Refusal):
     """Missing or wrong credentials: one class, so that every cause gets one answer."""
 
     code = "bad_credentials"
-    detail = "Unauthorized Access"  # the words are the seed's: CONTRACT part 1
+    detail = "Unauthorized Access"  # the words are REST-auth's: clients look for them
+
+
+class PasswordRequired(Refusal):
+    code = "password_required"
+    detail = "A token is not enough here: present the password itself."
 
 
 class RegistrationClosed(Refusal):
@@ -102,6 +119,17 @@ class BodyTooLarge(Refusal):
 class UnsupportedMediaType(Refusal):
     code = "unsupported_media_type"
     detail = "The body must be application/json, with no content coding."
+
+
+class Throttled(Refusal):
+    """Too many failures; the next attempt may be made in `retry_after` seconds."""
+
+    code = "throttled"
+    detail = "Too many failed attempts."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class Unavailable(Refusal):

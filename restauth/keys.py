@@ -14,25 +14,29 @@ from restauth.core.keyring import Key, KeyRing
 from restauth.errors import UnusableKeyRing
 from restauth.storage.keyfile import KeyFile
 
+Version = tuple[int, ...] | None
+
 _log = logging.getLogger(__name__)
 
 
 class Keys:
-    """The ring in force. `duration` is how long, in seconds, a token of a retired key may live."""
+    """The ring in force. `max_duration` is how long, in seconds, the longest-lived token of a
+    retired key may live."""
 
-    def __init__(self, file: KeyFile, clock: Callable[[], int], duration: int) -> None:
+    def __init__(self, file: KeyFile, clock: Callable[[], int], max_duration: int) -> None:
         self._file = file
         self._clock = clock
-        self._duration = duration
+        self._max_duration = max_duration
         self._lock = Lock()
-        self._ring: KeyRing | None = None
-        self._version: tuple[int, int, int] | None = None
+        # Swapped as one: whoever sees the new version must see the new ring.
+        self._seen: tuple[Version, KeyRing] | None = None
+        self._reported: Version = ()  # the version that was last found unusable
 
     def open(self) -> None:
         """Make the ring if there is none, and read it. Raises UnusableKeyRing."""
         if self._file.read() is None:
             self._file.create(keyring.build(keyring.generate(self._clock())))
-        self._ring = self._read()
+        self._seen = self._read()
 
     @property
     def ring(self) -> KeyRing:
@@ -40,46 +44,53 @@ class Keys:
 
         Raises UnusableKeyRing only if no ring has been read yet.
         """
-        if self._ring is None:
-            self._ring = self._read()
-        elif self._file.version() != self._version:
-            self._follow()
-        return self._ring
+        seen = self._seen
+        if seen is None:
+            seen = self._seen = self._read()
+        elif self._file.version() != seen[0]:
+            seen = self._follow(seen)
+        return seen[1]
 
-    def find(self, kid: str) -> Key | None:
-        """The key to verify with."""
-        return self.ring.find(kid, self._clock(), self._duration)
+    def find(self, kid: str, duration: int) -> Key | None:
+        """The key to verify tokens with that live `duration` seconds."""
+        return self.ring.find(kid, self._clock(), duration)
 
     def rotate(self, *, revoke: bool) -> KeyRing:
         """Add a signing key; `revoke` drops the others at once. Raises UnusableKeyRing."""
         now = self._clock()
         if revoke:
             return self._change(lambda ring: keyring.generate(now))
-        return self._change(lambda ring: ring.pruned(now, self._duration).rotated(now))
+        return self._change(lambda ring: ring.pruned(now, self._max_duration).rotated(now))
 
     def prune(self) -> KeyRing:
         """Drop the keys whose last token has expired. Raises UnusableKeyRing."""
-        return self._change(lambda ring: ring.pruned(self._clock(), self._duration))
+        return self._change(lambda ring: ring.pruned(self._clock(), self._max_duration))
 
     def _change(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         with self._file.lock():
-            ring = change(self._read())
+            _, ring = self._read()
+            ring = change(ring)
             self._file.replace(keyring.build(ring))
         return ring
 
-    def _follow(self) -> None:
+    def _follow(self, seen: tuple[Version, KeyRing]) -> tuple[Version, KeyRing]:
         with self._lock:
-            if self._file.version() == self._version:
-                return  # another thread was quicker
+            if self._seen is not seen and self._seen is not None:
+                return self._seen  # another thread was quicker
+            version = self._file.version()
             try:
-                self._ring = self._read()
-            except UnusableKeyRing as error:
-                _log.error("%s The keys read before stay in force.", error)
+                self._seen = seen = self._read()
+                self._reported = ()
+            except UnusableKeyRing as error:  # tried again at the next look, and told once
+                if version != self._reported:
+                    _log.error("%s The keys read before stay in force.", error)
+                self._reported = version
+            return seen
 
-    def _read(self) -> KeyRing:
+    def _read(self) -> tuple[Version, KeyRing]:
         # The version is taken before the bytes: at worst they are read once more.
-        self._version = self._file.version()
+        version = self._file.version()
         raw = self._file.read()
         if raw is None:
             raise UnusableKeyRing(f"There is no key ring {self._file.path}.")
-        return keyring.parse(raw)
+        return version, keyring.parse(raw)

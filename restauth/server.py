@@ -18,12 +18,14 @@ from wsgiref.types import WSGIApplication
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
+from waitress.task import WSGITask
 
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
 
 # More than can ever be busy with hashes, so that a token always finds a thread.
 THREADS = HASH_SLOTS + HASH_QUEUE + 4
+FILES_OF_OUR_OWN = 64  # of the store: three for each thread that is at it
 STOP_DURATION = 5  # seconds that answers in flight have after SIGTERM
 
 LIMITS: dict[str, Any] = {
@@ -48,24 +50,44 @@ def serve(
     `options` are waitress's, as text; `announce` is called with the addresses once they listen.
     Raises UnusableAddress.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # A line for each request that waits for a thread would make a flood fill the disk.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     options = {**LIMITS, **options}
-    _raise_file_limit(int(options["connection_limit"]))
+    options["connection_limit"] = _raise_file_limit(int(options["connection_limit"]))
     sockets: dict[int, Any] = {}
     try:
         server = create_server(app, map=sockets, **options)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UnusableAddress(f"Cannot listen on {options['listen']}: {reason}.") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnusableAddress(
+            f"Cannot listen on {options['listen']}: {reason.rstrip('.')}."
+        ) from None
     stop = _Stop()
     announce(_addresses(server))
     while not stop.is_asked:
         _turn(sockets)
     _finish(sockets)
-    server.task_dispatcher.shutdown()
+    server.task_dispatcher.shutdown(timeout=1)
     wasyncore.close_all(sockets)
+
+
+def configure_logging() -> None:
+    """Everything to standard error: a line a remark, and the audit log as it is, JSON."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler()
+    audit = logging.getLogger("restauth.audit")
+    audit.addHandler(lines)
+    audit.setLevel(logging.INFO)
+    audit.propagate = False
+    # A line for each request that waits for a thread would make a flood fill the disk.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+class _LastTask(WSGITask):
+    """Answers, and says that the connection ends."""
+
+    def build_response_header(self) -> bytes:
+        self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
 
 
 class _Stop:
@@ -87,7 +109,9 @@ def _turn(sockets: dict[int, Any]) -> None:
 
 
 def _finish(sockets: dict[int, Any]) -> None:
-    """Take no new connection; go on until nobody waits for an answer, or time is up."""
+    """Take no new connection; go on until nobody waits for an answer, or time is up. Each answer
+    closes its connection, so that no client sends another request into the void."""
+    HTTPChannel.task_class = _LastTask
     for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
         # Not listener.close(): it closes the trigger too, by which the threads hand us answers.
         wasyncore.dispatcher.close(listener)
@@ -106,12 +130,16 @@ def _addresses(server: Any) -> list[str]:
     return [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in listening]
 
 
-def _raise_file_limit(connections: int) -> None:
-    """Room for every connection and for the files of the store."""
-    wanted = connections + 256
+def _raise_file_limit(connections: int) -> int:
+    """Room for every connection and for the files of the store; how many connections there is
+    room for."""
+    wanted = connections + FILES_OF_OUR_OWN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        if limit < wanted:
-            print(f"restauth: only {limit} files may be open: see ulimit -n", file=sys.stderr)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    room = max(1, limit - FILES_OF_OUR_OWN)
+    if room < connections and sys.stderr is not None:
+        print(f"restauth: room for {room} connections only: see ulimit -n", file=sys.stderr)
+    return room

@@ -4,18 +4,25 @@ Rule: the one place where core, storage and the bridges are put together, and th
 clock. The web and the command line get what is built here and build nothing themselves.
 """
 
+import importlib
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from restauth.accounts import Accounts
+from restauth.attempts import Attempts
+from restauth.core import password_policy
 from restauth.core.credentials import VerifiedCredentials
 from restauth.core.hash_slots import HashSlots
+from restauth.core.throttle import Throttle
 from restauth.core.tokens import AccessTokens
+from restauth.errors import InvalidSetting
 from restauth.keys import Keys
+from restauth.logins import Logins
 from restauth.sessions import Sessions
 from restauth.settings import Settings
+from restauth.storage import common_passwords
 from restauth.storage.keyfile import KeyFile
 from restauth.storage.sqlite import SQLite
 from restauth.storage.store import Store
@@ -34,8 +41,15 @@ class Services:
     engine: SQLite
     store: Store
     keys: Keys
+    logins: Logins
     accounts: Accounts
     sessions: Sessions
+
+    def __enter__(self) -> "Services":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.engine.close()
@@ -51,19 +65,34 @@ def build_services(
     """Open the store and the key ring; `create` makes them if there are none, and without it the
     key ring is read only when it is asked for.
 
-    Raises UnusableStore, UnusableKeyRing. `hash_cost_for_tests` goes below what settings allow.
+    Raises InvalidSetting, UnusableStore, UnusableKeyRing. `hash_cost_for_tests` goes below what
+    settings allow.
     """
     keys = build_keys(settings, clock)
     if create:
         keys.open()
     engine = SQLite(settings.database, create=create)
     store = Store(engine)
+    throttle = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
+    attempts = Attempts(store, throttle, clock)
+    slots = HashSlots(HASH_SLOTS, HASH_QUEUE)
+    cost = hash_cost_for_tests or settings.bcrypt_rounds
+    logins = Logins(
+        store,
+        attempts,
+        slots,
+        VerifiedCredentials(settings.credential_cache),
+        cost=cost,
+        clock=clock,
+    )
     accounts = Accounts(
         store,
-        HashSlots(HASH_SLOTS, HASH_QUEUE),
-        VerifiedCredentials(settings.credential_cache),
+        logins,
+        attempts,
+        slots,
         username_pattern=settings.username_pattern,
-        cost=hash_cost_for_tests or settings.bcrypt_rounds,
+        find_fault=_build_policy(settings),
+        cost=cost,
         clock=clock,
     )
     sessions = Sessions(
@@ -72,11 +101,44 @@ def build_services(
         AccessTokens(settings.issuer, settings.audience, settings.token_duration),
         token_duration=settings.token_duration,
         session_duration=settings.session_duration,
+        refresh_duration=settings.refresh_duration,
         clock=clock,
     )
-    return Services(settings, engine, store, keys, accounts, sessions)
+    return Services(settings, engine, store, keys, logins, accounts, sessions)
 
 
 def build_keys(settings: Settings, clock: Callable[[], int] = lambda: int(time.time())) -> Keys:
     """The key ring alone, not yet read: the commands on keys need no store."""
-    return Keys(KeyFile(settings.key_file), clock, settings.token_duration)
+    longest = max(settings.token_duration, settings.refresh_duration)
+    return Keys(KeyFile(settings.key_file), clock, longest)
+
+
+def _build_policy(settings: Settings) -> Callable[[str, str], str | None]:
+    """What judges a new password with its username: the policy, then the embedder's own check.
+
+    Raises InvalidSetting when the check cannot be found.
+    """
+    check = _find_check(settings.password_check)
+    service_names = (settings.issuer, settings.audience, settings.realm, "restauth")
+
+    def find_fault(password: str, username: str) -> str | None:
+        fault = None
+        if settings.password_policy == "nist":
+            lists = common_passwords.read()
+            fault = password_policy.find_fault(password, (username, *service_names), *lists)
+        return fault or (check(password, username) if check else None)
+
+    return find_fault
+
+
+def _find_check(name: str) -> Callable[[str, str], str | None] | None:
+    if not name:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        check: Callable[[str, str], str | None] = getattr(importlib.import_module(module), function)
+    except Exception as error:  # noqa: BLE001 - whatever importing somebody's module raises
+        raise InvalidSetting(f"password_check is {name!r}: {type(error).__name__}.") from None
+    if not callable(check):
+        raise InvalidSetting(f"password_check is {name!r}: not a function.")
+    return check

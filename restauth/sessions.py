@@ -2,17 +2,24 @@
 
 Rule: a token is good only while its session lives, and that is asked of the store each time:
 logout, lock, deletion and a new password end every token at once, in every process. A session
-begins with a password that was just verified, and nothing prolongs it.
+begins with a password that was just verified, and nothing prolongs it. A refresh token is good for
+one turn; whoever comes with an older one has stolen it or was robbed, and the session ends.
 """
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
+from restauth.audit import Event, record
+from restauth.core import refresh_tokens
+from restauth.core.refresh_tokens import Turn
 from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import BadCredentials
 from restauth.keys import Keys
-from restauth.records import Account, Caller, Grant, Session, User
+from restauth.records import OPERATOR, Account, Caller, Client, Grant, Session, User
 from restauth.storage.store import Store
+
+GRACE = 10  # seconds in which the turn before is answered again: a lost reply, two tabs
 
 
 class Sessions:
@@ -26,6 +33,7 @@ class Sessions:
         *,
         token_duration: int,
         session_duration: int,
+        refresh_duration: int,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -33,54 +41,146 @@ class Sessions:
         self._tokens = tokens
         self._token_duration = token_duration
         self._session_duration = session_duration
+        self._refresh_duration = refresh_duration
         self._clock = clock
 
     def identify(self, token: str) -> Caller:
         """Whose token it is. Raises BadCredentials."""
         now = self._clock()
-        claims = self._tokens.verify(token, self._keys.find, now)
-        session = self._store.find_session(claims.session_id, claims.user_id, now)
-        if session is None:
+        claims = self._tokens.verify(
+            token, lambda kid: self._keys.find(kid, self._token_duration), now
+        )
+        session = self._store.find_session(claims.session_id, now)
+        if session is None or session.user_id != claims.user_id:
             raise BadCredentials
-        user = User(session.user_id, session.username, (), session.id, "token")
+        user = User(session.user_id, session.username, session.roles, session.id, "token")
         return Caller(user, session)
 
-    def grant(self, caller: Caller) -> Grant:
-        """A new token: by password it begins a session, by token it stays in that one.
+    def start(self, account: Account, client: Client) -> Grant:
+        """Begin a session that a refresh token prolongs the tokens of, up to its own end.
 
-        Raises BadCredentials when the proof has lost its worth while it was on its way here.
+        Raises BadCredentials when the account has changed since its password was verified.
         """
         now = self._clock()
-        session = self._session_of(caller.proof, now)
-        if isinstance(caller.proof, Session):
-            is_alive = self._store.touch_session(session.id, now)
-        else:
-            is_alive = self._store.add_session(session.id, caller.proof, now, session.expires_at)
-        if not is_alive:
-            raise BadCredentials
-        return self._mint(session, now)
+        end = now + self._refresh_duration
+        session = replace(
+            self._new_session(account, client, now),
+            expires_at=end,
+            refresh_counter=0,
+            rotated_at=now,
+        )
+        self._add(session, account, client)
+        return self._grant(session, now)
 
-    def rehearse_grant(self, caller: Caller) -> Grant:
+    def grant(self, caller: Caller, client: Client) -> Grant:
+        """A new token: by password it begins a session, by token it stays in that one.
+
+        Raises BadCredentials when the proof has lost its worth while it was on its way here, or
+        when the tokens of the session do not renew each other any more.
+        """
+        now = self._clock()
+        if isinstance(caller.proof, Account):
+            session = self._new_session(caller.proof, client, now)
+            self._add(session, caller.proof, client)
+        else:
+            session = caller.proof
+            if not self._store.touch_session(session.id, now):
+                raise BadCredentials
+            record(Event.TOKEN_RENEWED, client, now, session.user_id, session_id=session.id)
+        return self._grant(replace(session, refresh_counter=None), now)
+
+    def rehearse_grant(self, caller: Caller, client: Client) -> Grant:
         """What `grant` would answer, in form and length, with nothing begun: for HEAD."""
         now = self._clock()
-        return self._mint(self._session_of(caller.proof, now), now)
+        if isinstance(caller.proof, Account):
+            return self._grant(self._new_session(caller.proof, client, now), now)
+        if caller.proof.renewable_until <= now:
+            raise BadCredentials
+        return self._grant(replace(caller.proof, refresh_counter=None), now)
 
-    def end(self, session: Session) -> None:
-        """Logout: every token of the session is dead from now on."""
-        self._store.end_session(session.id, session.user_id)
+    def refresh(self, refresh_token: str, client: Client) -> Grant:
+        """The next turn: a new access token and the next refresh token.
 
-    def end_all(self, account: Account) -> int:
-        """End all sessions of the account; how many there were."""
-        return self._store.end_sessions(account.id)
+        Raises BadCredentials, one for all causes.
+        """
+        now = self._clock()
+        turn = refresh_tokens.parse(
+            refresh_token, lambda kid: self._keys.find(kid, self._refresh_duration)
+        )
+        is_next = self._store.rotate_session(
+            turn.session_id, turn.counter, now, now + self._session_duration
+        )
+        session = self._store.find_session(turn.session_id, now)
+        if session is None:  # ended, expired, or of a locked user
+            record(Event.REFRESH_FAILED, client, now, session_id=turn.session_id)
+            raise BadCredentials
+        if not is_next and not _is_in_grace(turn, session, now):
+            self._store.end_session(session.id, session.user_id)
+            record(Event.REFRESH_REUSE, client, now, session.user_id, session_id=session.id)
+            raise BadCredentials
+        record(Event.REFRESHED, client, now, session.user_id, session_id=session.id)
+        return self._grant(session, now)
 
-    def _session_of(self, proof: Account | Session, now: int) -> Session:
-        if isinstance(proof, Session):
-            return proof
-        session_id = secrets.token_urlsafe(16)  # 128 random bits
-        expires_at = now + self._session_duration
-        return Session(session_id, proof.id, proof.username, now, now, expires_at)
+    def list(self, user: User) -> list[Session]:
+        """The user's live sessions, the one used last first."""
+        return self._store.list_sessions(user.id, self._clock())
 
-    def _mint(self, session: Session, now: int) -> Grant:
+    def end(self, user: User, session_id: str, client: Client) -> bool:
+        """Every token of the session is dead from now on. False when it is not the user's."""
+        has_ended = self._store.end_session(session_id, user.id)
+        if has_ended:
+            record(Event.SESSION_ENDED, client, self._clock(), user.id, session_id=session_id)
+        return has_ended
+
+    def end_all(self, user_id: int, client: Client = OPERATOR) -> int:
+        """End all sessions of the user; how many there were."""
+        count = self._store.end_sessions(user_id)
+        record(Event.SESSIONS_ENDED, client, self._clock(), user_id, count=count)
+        return count
+
+    def _new_session(self, account: Account, client: Client, now: int) -> Session:
+        """A session that is not stored yet, without a refresh token."""
+        end = now + self._session_duration
+        return Session(
+            id=secrets.token_urlsafe(16),  # 128 random bits
+            user_id=account.id,
+            username=account.username,
+            roles=account.roles,
+            created_at=now,
+            last_used_at=now,
+            expires_at=end,
+            renewable_until=end,
+            refresh_counter=None,
+            rotated_at=None,
+            peer=client.peer,
+            user_agent=client.user_agent,
+        )
+
+    def _add(self, session: Session, account: Account, client: Client) -> None:
+        if not self._store.add_session(session, account.password_version):
+            raise BadCredentials
+        record(Event.SESSION_STARTED, client, session.created_at, account.id, session_id=session.id)
+
+    def _grant(self, session: Session, now: int) -> Grant:
+        """Tokens for a session: the access token, and the refresh token if it has a turn."""
+        key = self._keys.ring.signing_key
         duration = min(self._token_duration, session.expires_at - now)
-        claims = Claims(session.user_id, session.id, session.username, (), now, now + duration)
-        return Grant(self._tokens.mint(claims, self._keys.ring.signing_key), duration)
+        claims = Claims(
+            session.user_id, session.id, session.username, session.roles, now, now + duration
+        )
+        grant = Grant(session.id, self._tokens.mint(claims, key), duration)
+        if session.refresh_counter is None:
+            return grant
+        refresh_token = refresh_tokens.build(Turn(session.id, session.refresh_counter), key)
+        return replace(
+            grant, refresh_token=refresh_token, refresh_duration=session.expires_at - now
+        )
+
+
+def _is_in_grace(turn: Turn, session: Session, now: int) -> bool:
+    """Whether this is the turn just before the current one, moments after it was given on."""
+    return (
+        session.refresh_counter == turn.counter + 1
+        and session.rotated_at is not None
+        and abs(now - session.rotated_at) <= GRACE
+    )

@@ -6,6 +6,7 @@ or a value that cannot be parsed is an `InvalidSetting`, before anything else ha
 """
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -70,7 +71,7 @@ def _base_url(text: str) -> str:
         url = urlsplit(text)
         if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
             raise ValueError("not an http or https address")
-        if url.query or url.fragment or not _PRINTABLE.fullmatch(text) or " " in text:
+        if not _PRINTABLE.fullmatch(text) or any(char in text for char in " ?#"):
             raise ValueError("more than scheme, host and path")
     return text.rstrip("/")
 
@@ -82,15 +83,19 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _dotted(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text, re.ASCII):
+        raise ValueError("not package.module:function")
+    return text
+
+
 def _pattern(text: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(text, re.ASCII)
-    except re.error as error:
-        raise ValueError(f"not a regular expression ({error})") from None
-    # RFC 7617: a user-id has no colon and no control character; an empty one is nobody.
-    if any(pattern.fullmatch(name) for name in ("", "a:b", "a\n", "\0", "a\x7f")):
-        raise ValueError("lets through what cannot log in: empty, with a colon, or unprintable")
-    return pattern
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a pattern that a later Python reads otherwise
+            return re.compile(text, re.ASCII)
+    except (re.error, FutureWarning, OverflowError, RecursionError):
+        raise ValueError("not a regular expression") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +121,35 @@ class Settings:
     username_pattern: re.Pattern[str] = _setting(
         USERNAME_PATTERN, _pattern, "regular expression that a new username matches as a whole"
     )
+    password_policy: Literal["open", "nist"] = _setting(
+        "open",
+        _one_of("open", "nist"),
+        "nist: new passwords have 15 characters and are not common (SP 800-63B-4)",
+    )
+    password_check: str = _setting(
+        "",
+        _dotted,
+        "package.module:function that is called with a new password and its username, and returns "
+        "why it is refused, or None",
+    )
     bcrypt_rounds: int = _setting("12", _whole(10, 15), "cost of a password hash, 10 to 15")
     token_duration: int = _setting(
         "600", _whole(10, 86_400), "seconds that an access token is good"
     )
     session_duration: int = _setting(
         "86400", _whole(60, 2_592_000), "seconds that tokens can renew each other"
+    )
+    refresh_duration: int = _setting(
+        "2592000", _whole(60, 2_592_000), "seconds that a session with a refresh token lives"
+    )
+    free_failures: int = _setting(
+        "5", _whole(0, 100), "failures of a name from one peer before waits begin; 0: no waits"
+    )
+    max_failures: int = _setting(
+        "100", _whole(0, 10_000), "failures of a name in a row that shut its password; 0: never"
+    )
+    peer_failures: int = _setting(
+        "30", _whole(0, 10_000), "failures of one peer in 5 minutes that block it; 0: never"
     )
     credential_cache: int = _setting(
         "300", _whole(0, 3600), "seconds that a verified password is not hashed again; 0: off"
@@ -163,16 +191,13 @@ def describe(
 ) -> tuple[Row, ...]:
     """Every setting and its value in force, unparsed. Raises InvalidSetting for unknown names."""
     given = {name: _as_text(name, value) for name, value in (keywords or {}).items()}
-    found = {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.startswith(PREFIX)
-    }
-    known = {setting.name for setting in fields(Settings)}
-    for name in given.keys() - known:
-        raise InvalidSetting(f"There is no setting {name!r}.")
-    for name in found.keys() - known:
-        raise InvalidSetting(f"There is no setting {PREFIX}{name.upper()}.")
+    names = {PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
+    found = {}
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX):
+            if variable not in names:
+                raise InvalidSetting(f"There is no setting {variable!r}.")
+            found[names[variable]] = value
     return tuple(_row(setting.name, setting.metadata, found, given) for setting in fields(Settings))
 
 
@@ -194,14 +219,18 @@ def _parsers() -> list[Callable[[str], object]]:
 
 def _as_text(name: str, value: object) -> str:
     """A keyword in the spelling of the environment, so that there is one parser for both."""
-    if isinstance(value, str | Path):
-        return str(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, re.Pattern):
-        return str(value.pattern)
-    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
-        return ",".join(value)
+    defaults: dict[str, object] = {setting.name: setting.default for setting in fields(Settings)}
+    if name not in defaults:
+        raise InvalidSetting(f"There is no setting {name!r}.")
+    match defaults[name], value:
+        case _, str():
+            return value
+        case Path(), Path():
+            return str(value)
+        case bool(), bool():
+            return str(value).lower()
+        case int(), int() if type(defaults[name]) is type(value):
+            return str(value) if abs(value) < 10**12 else "out of range"
+        case tuple(), tuple() | list() if all(isinstance(item, str) for item in value):
+            return ",".join(value)
     raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}.")

@@ -6,16 +6,27 @@ Rule: nothing of our own is mocked. Stores are real files, the hash is real bcry
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier, Event
+from typing import Any
 from wsgiref.validate import validator
 
+import bcrypt
 import pytest
 import webtest
 
+from restauth import services as services_module
 from restauth import settings
+from restauth.errors import BadCredentials, Refusal
+from restauth.logins import Logins
+from restauth.records import Account, Caller, Client, User
 from restauth.services import Services, build_services
 from restauth.web.api import Api
 
+CLIENT = Client("192.0.2.7", "test")  # RFC 5737: an address of nobody's, not globally routable
+PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up
 CHEAPEST = 4  # bcrypt's lowest cost: a millisecond
 
 
@@ -71,6 +82,112 @@ def make_services(tmp_path: Path, clock: Clock) -> Iterator[ServicesFactory]:
 @pytest.fixture
 def services(make_services: ServicesFactory) -> Services:
     return make_services()
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rounds of each bcrypt that has run, in order."""
+    done = []
+    hashpw = bcrypt.hashpw
+
+    def counted(password: bytes, salt: bytes) -> bytes:
+        done.append(2 ** int(salt[4:6]))
+        return hashpw(password, salt)
+
+    monkeypatch.setattr(bcrypt, "hashpw", counted)
+    return done
+
+
+def by_password(services: Services, username: str, password: str) -> Caller:
+    """What a verified Basic header becomes."""
+    account = services.logins.authenticate(username, password, CLIENT)
+    return caller_of(account)
+
+
+def caller_of(account: Account) -> Caller:
+    return Caller(User(account.id, account.username, account.roles, None, "password"), account)
+
+
+def expect_refusal(logins: Logins, username: str, password: str) -> BadCredentials:
+    """Expect one refusal, and give it."""
+    with pytest.raises(BadCredentials) as caught:
+        logins.authenticate(username, password, CLIENT)
+    return caught.value
+
+
+def race(
+    monkeypatch: pytest.MonkeyPatch,
+    rivals: list[Services],
+    method: str,
+    act: Callable[[Services], object],
+) -> list[object]:
+    """Each of the rivals acts on a thread of its own, and all have come as far as that method of
+    the store before one goes on. The outcomes, failures by their class."""
+    all_are_here = Barrier(len(rivals))
+    for rival in rivals:
+        monkeypatch.setattr(rival.store, method, _meeting(all_are_here, rival, method))
+
+    def outcome(rival: Services) -> object:
+        try:
+            return act(rival)
+        except Refusal as refusal:
+            return type(refusal)
+
+    with ThreadPoolExecutor(len(rivals)) as threads:
+        return list(threads.map(outcome, rivals))
+
+
+def _meeting(barrier: Barrier, services: Services, method: str) -> Callable[..., Any]:
+    write = getattr(services.store, method)
+
+    def meet_and_write(*arguments: object, **keywords: object) -> Any:
+        barrier.wait(timeout=60)
+        return write(*arguments, **keywords)
+
+    return meet_and_write
+
+
+class HeldHashes:
+    def __init__(self) -> None:
+        self.is_hashing, self.may_go_on = Event(), Event()
+
+
+@contextmanager
+def held_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldHashes]:
+    """Every bcrypt waits for a sign."""
+    held = HeldHashes()
+    hashpw = bcrypt.hashpw
+
+    def slow(password: bytes, salt: bytes) -> bytes:
+        held.is_hashing.set()
+        assert held.may_go_on.wait(timeout=60)
+        return hashpw(password, salt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bcrypt, "hashpw", slow)
+        yield held
+
+
+@pytest.fixture
+def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services that are made from now on compute one hash at a time, and nobody waits."""
+    monkeypatch.setattr(services_module, "HASH_SLOTS", 1)
+    monkeypatch.setattr(services_module, "HASH_QUEUE", 0)
+
+
+@contextmanager
+def all_slots_taken(
+    services: Services, monkeypatch: pytest.MonkeyPatch, username: str, password: str
+) -> Iterator[None]:
+    """A correct login on another thread is in the middle of its hash."""
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(1) as thread:
+        login = thread.submit(services.logins.authenticate, username, password, CLIENT)
+        try:
+            assert held.is_hashing.wait(timeout=60)
+            yield
+        finally:
+            held.may_go_on.set()
+        assert login.result(timeout=60).username == username
 
 
 def client_of(services: Services, **environ: str) -> webtest.TestApp:

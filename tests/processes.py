@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from http.client import HTTPConnection
 from pathlib import Path
+from threading import Condition, Thread
 from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -51,6 +52,10 @@ class Server:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.output = ""
+        self._has_spoken = Condition()
+        # It says something at each login, and would stand still if nobody listened.
+        self._listener = Thread(target=self._listen)
+        self._listener.start()
 
     @classmethod
     @contextmanager
@@ -65,17 +70,32 @@ class Server:
             stderr=subprocess.STDOUT,
             umask=0o022,  # the usual one: what is private must be so by itself
         ) as process:
+            server = cls(process)
             try:
-                yield cls(process)
+                yield server
             finally:
                 process.kill()
+                server._listener.join()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._has_spoken:
+                self.output += line.decode()
+                self._has_spoken.notify_all()
+
+    def hear(self, pattern: "re.Pattern[str]") -> list[str]:
+        """What it has said that matches, as soon as there is any."""
+        with self._has_spoken:
+            self._has_spoken.wait_for(lambda: pattern.search(self.output), PATIENCE)
+            found: list[str] = pattern.findall(self.output)
+        assert found, f"{pattern.pattern} did not come: {self.output!r}"
+        return found
 
     @cached_property
     def addresses(self) -> list[str]:
         """What it announces, in one line."""
-        while not (found := _ADDRESS.findall(self.output)):
-            self.output = _hear(self.process, self.output)
-        return found
+        return self.hear(_ADDRESS)
 
     @property
     def address(self) -> str:
@@ -123,9 +143,8 @@ class Server:
 
     def wait(self) -> int:
         """Hear it out to its end; the exit status."""
-        said, _ = self.process.communicate(timeout=PATIENCE)
-        self.output += said.decode()
-        return self.process.returncode
+        self._listener.join(PATIENCE)
+        return self.process.wait(PATIENCE)
 
 
 def run(

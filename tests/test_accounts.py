@@ -1,49 +1,38 @@
-"""Who you are, by password: refusals and what they cost, the memory, stale hashes, races."""
+"""The life of an account: names and passwords, what its owner and the operator do, codes, roles."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from threading import Barrier, Event
+from collections.abc import Callable
 
 import bcrypt
 import pytest
 
-from restauth import services as services_module
 from restauth import settings
 from restauth.accounts import Accounts
 from restauth.core import passwords
 from restauth.errors import (
     BadCredentials,
     Busy,
-    StoreUnavailable,
     UnacceptablePassword,
+    UnacceptableRoles,
     UnacceptableUsername,
     UnknownUser,
+    UnusableCode,
     UsernameTaken,
 )
+from restauth.logins import Logins
 from restauth.records import Account
-from restauth.services import Services, build_services
-from restauth.storage import sqlite
-from tests.conftest import CHEAPEST, Clock, ServicesFactory
+from restauth.services import Services
+from tests.conftest import (
+    CHEAPEST,
+    CLIENT,
+    Clock,
+    ServicesFactory,
+    all_slots_taken,
+    expect_refusal,
+    race,
+)
 
 NAME, PASSWORD = "miguel", "python"
 LAX_PATTERN = r"[^:\x00-\x20\x7f]+"
-ONE_HASH = 2**CHEAPEST  # rounds
-
-
-@pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rounds of each bcrypt that has run, in order."""
-    done = []
-    hashpw = bcrypt.hashpw
-
-    def counted(password: bytes, salt: bytes) -> bytes:
-        done.append(2 ** int(salt[4:6]))
-        return hashpw(password, salt)
-
-    monkeypatch.setattr(bcrypt, "hashpw", counted)
-    return done
 
 
 @pytest.fixture
@@ -53,11 +42,9 @@ def accounts(services: Services) -> Accounts:
     return services.accounts
 
 
-def expect_refusal(accounts: Accounts, username: str, password: str) -> BadCredentials:
-    """Expect one refusal, and give it."""
-    with pytest.raises(BadCredentials) as caught:
-        accounts.authenticate(username, password)
-    return caught.value
+@pytest.fixture
+def logins(services: Services) -> Logins:
+    return services.logins
 
 
 # Registration
@@ -65,7 +52,7 @@ def expect_refusal(accounts: Accounts, username: str, password: str) -> BadCrede
 
 def test_a_registered_name_authenticates(services: Services, clock: Clock) -> None:
     user_id = services.accounts.register("Miguel", PASSWORD)
-    account = services.accounts.authenticate("Miguel", PASSWORD)
+    account = services.logins.authenticate("Miguel", PASSWORD, CLIENT)
     assert (account.id, account.username) == (user_id, "Miguel")
     assert (account.created_at, account.locked_at) == (clock.now, None)
     assert services.accounts.find(user_id) == account
@@ -105,6 +92,31 @@ def test_an_unfitting_username_is_refused(
     assert work == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "username"),
+    [
+        pytest.param(".*", "", id="nobody"),
+        pytest.param("[a-z:]+", "mig:uel", id="Basic would cut it at the colon"),
+        pytest.param(r"[a-z\s]+", "miguel\n", id="line break"),
+        pytest.param(r"[a-z\t]+", "mig\tuel", id="tab"),
+        pytest.param(r"[^:\s\x7f]+", "mig\0uel", id="NUL"),
+        pytest.param(r"[^:\x00-\x20]+", "mig\x7fuel", id="DEL"),
+        pytest.param(LAX_PATTERN, "mig\x9buel", id="a terminal's escape, in one character"),
+        pytest.param(LAX_PATTERN, "miguel\udcff", id="lone surrogate"),
+        pytest.param(LAX_PATTERN, "miguel\ufffd", id="what a lone surrogate becomes"),
+        pytest.param("[a-z]+", "a" * 65, id="longer than 64"),
+    ],
+)
+def test_no_pattern_lets_a_name_through_that_cannot_log_in(
+    make_services: ServicesFactory, work: list[int], pattern: str, username: str
+) -> None:
+    accounts = make_services(username_pattern=pattern).accounts
+    with pytest.raises(UnacceptableUsername):
+        accounts.register(username, PASSWORD)
+    assert list(accounts.list()) == []
+    assert work == []
+
+
 def test_a_username_that_looks_like_a_token_is_refused_by_any_pattern(
     make_services: ServicesFactory,
 ) -> None:
@@ -125,16 +137,16 @@ def test_a_username_that_looks_like_a_token_is_refused_by_any_pattern(
         pytest.param("mu\u0308ller", "m\u00fcller", id="composed and not"),
     ],
 )
-def test_a_look_alike_username_is_taken_and_logs_in(
+def test_a_look_alike_username_is_taken(
     make_services: ServicesFactory, work: list[int], username: str, look_alike: str
 ) -> None:
     accounts = make_services(username_pattern=LAX_PATTERN).accounts
-    user_id = accounts.register(username, PASSWORD)
+    accounts.register(username, PASSWORD)
     work.clear()
     with pytest.raises(UsernameTaken):
         accounts.register(look_alike, "another")
     assert work == []  # a taken name costs no hash
-    assert accounts.authenticate(look_alike, PASSWORD) == accounts.find(user_id)
+    assert accounts.find_by_name(look_alike).username == username
 
 
 @pytest.mark.parametrize(
@@ -158,201 +170,74 @@ class TestAnUnacceptablePassword:
         assert accounts.find(account.id) == account
         assert work == []
 
-    def test_logs_nobody_in_and_tells_nothing_about_the_name(
+    def test_replaces_not_ones_own(
         self, accounts: Accounts, work: list[int], password: str
     ) -> None:
-        refusals = [expect_refusal(accounts, name, password) for name in (NAME, "nobody")]
-        assert len({str(refusal) for refusal in refusals}) == 1
+        account = accounts.find_by_name(NAME)
+        with pytest.raises(UnacceptablePassword):
+            accounts.change_password(account, password, CLIENT)
+        assert accounts.find(account.id) == account
         assert work == []
 
+    def test_uses_up_no_code(self, accounts: Accounts, work: list[int], password: str) -> None:
+        account = accounts.find_by_name(NAME)
+        code = accounts.make_reset_code(account)
+        for tried in (code, "no code"):  # tells nothing about the code
+            with pytest.raises(UnacceptablePassword):
+                accounts.reset_password(tried, password, CLIENT)
+        assert accounts.find(account.id) == account
+        assert work == []
+        accounts.reset_password(code, "another", CLIENT)
 
-@pytest.mark.parametrize("character", ["x", "\N{SNAKE}"])
-def test_the_longest_password_counts_to_its_end(services: Services, character: str) -> None:
-    services.accounts.register(NAME, character * 1024)
-    expect_refusal(services.accounts, NAME, character * 1023)
-    expect_refusal(services.accounts, NAME, character * 1023 + "y")
-    services.accounts.authenticate(NAME, character * 1024)
+
+def test_every_new_password_must_please_the_policy(
+    make_services: ServicesFactory, accounts: Accounts, work: list[int]
+) -> None:
+    strict = make_services(password_policy="nist").accounts
+    account = accounts.find_by_name(NAME)
+    code = accounts.make_reset_code(account)
+    work.clear()
+    for new_password in (
+        lambda: strict.register("susan", "short"),
+        lambda: strict.set_password(account, "short"),
+        lambda: strict.change_password(account, "short", CLIENT),
+        lambda: strict.reset_password(code, "short", CLIENT),
+    ):
+        with pytest.raises(UnacceptablePassword, match="at least 15"):
+            new_password()
+    assert work == []
+    assert list(accounts.list()) == [account]
+    strict.reset_password(code, "correct horse battery", CLIENT)  # the code is still good
 
 
 def test_of_two_that_register_one_name_at_once_one_wins(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both_have_looked = Barrier(2)
-
-    def register(services: Services) -> object:
-        look = services.store.find_user_by_name
-
-        def look_together(name: str) -> Account | None:
-            found = look(name)
-            both_have_looked.wait(timeout=60)
-            return found
-
-        monkeypatch.setattr(services.store, "find_user_by_name", look_together)
-        try:
-            return services.accounts.register(NAME, PASSWORD)
-        except UsernameTaken:
-            return "taken"
-
     rivals = [make_services(), make_services()]
-    with ThreadPoolExecutor(2) as threads:
-        outcomes = set(threads.map(register, rivals))
-    assert outcomes == {1, "taken"}
-    assert [account.id for account in rivals[0].accounts.list()] == [1]
-
-
-# Refusals and what they cost
-
-
-def test_every_refusal_is_one_answer_after_exactly_one_hash(
-    accounts: Accounts, work: list[int]
-) -> None:
-    accounts.lock(accounts.find(accounts.register("locked", PASSWORD)))
-    accounts.delete(accounts.find(accounts.register("deleted", PASSWORD)))
-    work.clear()
-    answers = set()
-    for username, password in [
-        (NAME, "wrong"),
-        (NAME, "Python"),
-        (NAME, PASSWORD + " "),
-        ("nobody", PASSWORD),
-        ("", PASSWORD),
-        ("locked", PASSWORD),
-        ("locked", "wrong"),
-        ("deleted", PASSWORD),
-    ]:
-        refusal = expect_refusal(accounts, username, password)
-        answers.add((type(refusal), refusal.args, refusal.__cause__))
-        assert work == [ONE_HASH], username
-        work.clear()
-    assert len(answers) == 1
-
-
-@pytest.mark.parametrize(
-    "password_hash", [passwords.hash(PASSWORD, CHEAPEST), "not a hash"], ids=["cheap", "damaged"]
-)
-def test_a_row_of_another_kind_costs_a_wrong_password_the_same(
-    make_services: ServicesFactory, clock: Clock, work: list[int], password_hash: str
-) -> None:
-    cheap = make_services()
-    cheap.store.add_user(NAME, NAME, password_hash, clock())
-    work.clear()
-    dearer = build_services(
-        cheap.settings, create=False, clock=clock, hash_cost_for_tests=CHEAPEST + 2
+    outcomes = race(  # both have looked, and found nobody
+        monkeypatch, rivals, "add_user", lambda rival: rival.accounts.register(NAME, PASSWORD)
     )
-    with closing(dearer):
-        expect_refusal(dearer.accounts, NAME, "wrong")
-    assert sum(work) == 4 * ONE_HASH
-
-
-def test_a_store_that_does_not_answer_is_no_wrong_password(
-    services: Services, accounts: Accounts
-) -> None:
-    services.settings.database.unlink()
-    services.engine._next_look = 0  # the engine looks once a second, and this test does not wait
-    with pytest.raises(StoreUnavailable):
-        accounts.authenticate(NAME, PASSWORD)
-
-
-# The memory of verified passwords
-
-
-def test_a_verified_password_is_not_hashed_again(accounts: Accounts, work: list[int]) -> None:
-    account = accounts.authenticate(NAME, PASSWORD)
-    work.clear()
-    assert accounts.authenticate(NAME, PASSWORD) == account
-    assert accounts.authenticate(NAME.upper(), PASSWORD) == account
-    assert work == []
-
-
-def test_a_verified_password_vouches_for_no_other(accounts: Accounts, work: list[int]) -> None:
-    accounts.authenticate(NAME, PASSWORD)
-    accounts.register("susan", "another")
-    work.clear()
-    expect_refusal(accounts, NAME, "wrong")
-    expect_refusal(accounts, "susan", PASSWORD)
-    assert work == [ONE_HASH, ONE_HASH]
-
-
-def test_a_wrong_password_is_hashed_every_time(accounts: Accounts, work: list[int]) -> None:
-    work.clear()
-    expect_refusal(accounts, NAME, "wrong")
-    expect_refusal(accounts, NAME, "wrong")
-    assert work == [ONE_HASH, ONE_HASH]
-
-
-def test_the_memory_lasts_as_long_as_the_setting_says(
-    make_services: ServicesFactory, clock: Clock, work: list[int]
-) -> None:
-    accounts = make_services(credential_cache=10).accounts
-    accounts.register(NAME, PASSWORD)
-    accounts.authenticate(NAME, PASSWORD)
-    work.clear()
-    clock.advance(9)
-    accounts.authenticate(NAME, PASSWORD)
-    assert work == []
-    clock.advance(1)  # counted from the hash: the use in between has prolonged nothing
-    accounts.authenticate(NAME, PASSWORD)
-    assert work == [ONE_HASH]
-
-
-def test_without_a_memory_every_login_is_hashed(
-    make_services: ServicesFactory, work: list[int]
-) -> None:
-    accounts = make_services(credential_cache=0).accounts
-    accounts.register(NAME, PASSWORD)
-    work.clear()
-    accounts.authenticate(NAME, PASSWORD)
-    accounts.authenticate(NAME, PASSWORD)
-    assert work == [ONE_HASH, ONE_HASH]
-
-
-CHANGES: dict[str, Callable[[Accounts, Account], None]] = {
-    "another password": lambda accounts, account: accounts.set_password(account, "another"),
-    "locked": lambda accounts, account: accounts.lock(account),
-    "deleted": lambda accounts, account: accounts.delete(account),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["this process", "another process"])
-def test_a_remembered_password_is_dead_at_once(
-    make_services: ServicesFactory,
-    accounts: Accounts,
-    work: list[int],
-    change: Callable[[Accounts, Account], None],
-    elsewhere: bool,
-) -> None:
-    account = accounts.authenticate(NAME, PASSWORD)
-    change(make_services().accounts if elsewhere else accounts, account)
-    work.clear()
-    expect_refusal(accounts, NAME, PASSWORD)
-    assert work == [ONE_HASH]
-
-
-def test_a_name_registered_anew_inherits_no_memory(accounts: Accounts, work: list[int]) -> None:
-    old = accounts.authenticate(NAME, PASSWORD)
-    accounts.delete(old)
-    accounts.register(NAME, PASSWORD)
-    work.clear()
-    assert accounts.authenticate(NAME, PASSWORD).id != old.id
-    assert work == [ONE_HASH]
+    assert set(outcomes) == {1, UsernameTaken}
+    assert [account.id for account in rivals[0].accounts.list()] == [1]
 
 
 # What the operator does
 
 
-def test_the_old_password_is_dead_and_the_new_one_good(accounts: Accounts) -> None:
+def test_the_old_password_is_dead_and_the_new_one_good(accounts: Accounts, logins: Logins) -> None:
     accounts.set_password(accounts.find_by_name(NAME), "another")
-    expect_refusal(accounts, NAME, PASSWORD)
-    accounts.authenticate(NAME, "another")
+    expect_refusal(logins, NAME, PASSWORD)
+    logins.authenticate(NAME, "another", CLIENT)
 
 
-def test_an_unlocked_account_logs_in_again(accounts: Accounts, clock: Clock) -> None:
+def test_an_unlocked_account_logs_in_again(
+    accounts: Accounts, logins: Logins, clock: Clock
+) -> None:
     accounts.lock(accounts.find_by_name(NAME))
     locked = accounts.find_by_name(NAME)
     assert locked.locked_at == clock.now
     accounts.unlock(locked)
-    assert accounts.authenticate(NAME, PASSWORD).locked_at is None
+    assert logins.authenticate(NAME, PASSWORD, CLIENT).locked_at is None
 
 
 def test_a_deleted_id_is_never_given_again(accounts: Accounts) -> None:
@@ -371,12 +256,25 @@ def test_all_accounts_are_listed_in_the_order_of_registration(accounts: Accounts
 @pytest.mark.parametrize(
     "use",
     [
-        *CHANGES.values(),
+        lambda accounts, account: accounts.set_password(account, "another"),
+        lambda accounts, account: accounts.make_reset_code(account),
+        lambda accounts, account: accounts.lock(account),
         lambda accounts, account: accounts.unlock(account),
+        lambda accounts, account: accounts.change_roles(account, ["admin"], []),
+        lambda accounts, account: accounts.delete(account),
         lambda accounts, account: accounts.find(account.id),
         lambda accounts, account: accounts.find_by_name(account.username),
     ],
-    ids=[*CHANGES.keys(), "unlocked", "found", "found by name"],
+    ids=[
+        "password",
+        "reset code",
+        "locked",
+        "unlocked",
+        "roles",
+        "deleted",
+        "found",
+        "found by name",
+    ],
 )
 def test_an_account_deleted_by_somebody_else_is_unknown(
     accounts: Accounts, use: Callable[[Accounts, Account], object]
@@ -387,167 +285,285 @@ def test_an_account_deleted_by_somebody_else_is_unknown(
         use(accounts, account)
 
 
-# Stale hashes
+# What the owner does
+
+
+def test_a_changed_password_is_good_and_the_old_one_dead(
+    accounts: Accounts, logins: Logins
+) -> None:
+    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    accounts.change_password(account, "another", CLIENT)
+    expect_refusal(logins, NAME, PASSWORD)
+    changed = logins.authenticate(NAME, "another", CLIENT)
+    assert changed.password_version == account.password_version + 1
+
+
+OWNERS_CHANGES: dict[str, Callable[[Accounts, Account], None]] = {
+    "another password": lambda accounts, account: accounts.change_password(
+        account, "thief's", CLIENT
+    ),
+    "deletion": lambda accounts, account: accounts.close(account, CLIENT),
+}
+
+
+@pytest.mark.parametrize("change", OWNERS_CHANGES.values(), ids=OWNERS_CHANGES.keys())
+@pytest.mark.parametrize("password", ["another", PASSWORD], ids=["another", "the same again"])
+def test_an_old_password_changes_nothing_once_a_new_one_is_set(
+    make_services: ServicesFactory,
+    accounts: Accounts,
+    logins: Logins,
+    change: Callable[[Accounts, Account], None],
+    password: str,
+) -> None:
+    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    make_services().accounts.set_password(account, password)
+    with pytest.raises(BadCredentials):
+        change(accounts, account)
+    logins.authenticate(NAME, password, CLIENT)
+
+
+@pytest.mark.parametrize("change", OWNERS_CHANGES.values(), ids=OWNERS_CHANGES.keys())
+def test_an_account_that_is_gone_cannot_be_changed_by_its_owner(
+    accounts: Accounts, logins: Logins, change: Callable[[Accounts, Account], None]
+) -> None:
+    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    accounts.delete(account)
+    with pytest.raises(BadCredentials):
+        change(accounts, account)
+
+
+@pytest.mark.parametrize("change", OWNERS_CHANGES.values(), ids=OWNERS_CHANGES.keys())
+def test_an_account_that_is_locked_cannot_be_changed_by_its_owner(
+    make_services: ServicesFactory,
+    accounts: Accounts,
+    logins: Logins,
+    change: Callable[[Accounts, Account], None],
+) -> None:
+    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    make_services().accounts.lock(account)
+    locked = accounts.find(account.id)
+    for under_way in (account, locked):
+        with pytest.raises(BadCredentials):
+            change(accounts, under_way)
+    assert accounts.find(account.id) == locked
+    accounts.unlock(account)
+    change(accounts, account)
+
+
+@pytest.mark.parametrize("change", OWNERS_CHANGES.values(), ids=OWNERS_CHANGES.keys())
+def test_a_renewed_hash_is_no_new_password_to_its_owner(
+    services: Services, accounts: Accounts, change: Callable[[Accounts, Account], None]
+) -> None:
+    account = accounts.find_by_name(NAME)
+    renewed = passwords.hash(PASSWORD, CHEAPEST + 1)
+    assert services.store.renew_password_hash(account.id, account.password_hash, renewed)
+    change(accounts, account)
+
+
+def test_of_two_changes_with_one_password_one_wins(
+    make_services: ServicesFactory, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = accounts.find_by_name(NAME)
+    rivals = [make_services(), make_services()]
+    outcomes = race(
+        monkeypatch,
+        rivals,
+        "set_password_hash",
+        lambda rival: rival.accounts.change_password(account, "another", CLIENT),
+    )
+    assert outcomes.count(None) == outcomes.count(BadCredentials) == 1
+
+
+def test_a_closed_account_is_gone_and_its_name_free(accounts: Accounts, logins: Logins) -> None:
+    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    accounts.close(account, CLIENT)
+    expect_refusal(logins, NAME, PASSWORD)
+    assert accounts.register(NAME, PASSWORD) > account.id
+
+
+# Reset codes
+
+
+def expect_unusable(accounts: Accounts, code: str, password: str = "another") -> None:
+    with pytest.raises(UnusableCode) as caught:
+        accounts.reset_password(code, password, CLIENT)
+    assert (str(caught.value), caught.value.__cause__) == (UnusableCode.detail, None)
 
 
 @pytest.fixture
-def stale(services: Services, clock: Clock) -> Account:
-    """miguel, hashed at another cost than the one in force."""
-    services.store.add_user(NAME, NAME, passwords.hash(PASSWORD, CHEAPEST + 1), clock())
-    return services.accounts.find_by_name(NAME)
+def code(accounts: Accounts) -> str:
+    """A fresh one for miguel."""
+    return accounts.make_reset_code(accounts.find_by_name(NAME))
 
 
-def is_fresh(account: Account) -> bool:
-    return not passwords.needs_rehash(account.password_hash, CHEAPEST)
+def test_a_code_sets_a_password_once(accounts: Accounts, logins: Logins, code: str) -> None:
+    logins.authenticate(NAME, PASSWORD, CLIENT)
+    accounts.reset_password(code, "another", CLIENT)
+    expect_refusal(logins, NAME, PASSWORD)
+    logins.authenticate(NAME, "another", CLIENT)
+    expect_unusable(accounts, code, "a third")
+    logins.authenticate(NAME, "another", CLIENT)
 
 
-def test_a_correct_login_renews_a_stale_hash_once(
-    services: Services, stale: Account, work: list[int]
+def test_a_code_is_good_for_an_hour_and_no_second_longer(
+    make_services: ServicesFactory, accounts: Accounts, logins: Logins, code: str, clock: Clock
 ) -> None:
-    renewed = services.accounts.authenticate(NAME, PASSWORD)
-    assert renewed == services.accounts.find(stale.id)  # or no session could begin with it
-    assert is_fresh(renewed)
-    assert work == [2 * ONE_HASH, ONE_HASH]  # one to verify, one to renew
-    assert services.accounts.authenticate(NAME, PASSWORD) == renewed
-    assert len(work) == 2
+    accounts.register("susan", PASSWORD)
+    late = accounts.make_reset_code(accounts.find_by_name("susan"))
+    clock.advance(3599)
+    make_services().accounts.reset_password(code, "another", CLIENT)
+    clock.advance(1)
+    expect_unusable(accounts, late)
+    logins.authenticate("susan", PASSWORD, CLIENT)
 
 
-def test_a_fresh_hash_stays_as_it_is(accounts: Accounts) -> None:
-    before = accounts.find_by_name(NAME)
-    assert accounts.authenticate(NAME, PASSWORD) == before
-    assert accounts.find_by_name(NAME) == before
+def test_a_code_that_expires_during_the_hash_is_not_used(
+    accounts: Accounts, logins: Logins, code: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashpw = bcrypt.hashpw
 
-
-def test_a_wrong_password_renews_nothing(services: Services, stale: Account) -> None:
-    expect_refusal(services.accounts, NAME, "wrong")
-    assert services.accounts.find(stale.id) == stale
-
-
-def test_a_locked_account_renews_nothing(services: Services, stale: Account) -> None:
-    services.accounts.lock(stale)
-    expect_refusal(services.accounts, NAME, PASSWORD)
-    assert services.accounts.find(stale.id).password_hash == stale.password_hash
-
-
-@contextmanager
-def somebody_quicker(
-    monkeypatch: pytest.MonkeyPatch, services: Services, rival: Callable[[], object]
-) -> Iterator[None]:
-    """The rival's write comes between the reading of a stale row and its renewing."""
-    replace = services.store.replace_password_hash
-
-    def replace_too_late(user_id: int, old_hash: str, new_hash: str) -> bool:
-        rival()
-        return replace(user_id, old_hash, new_hash)
+    def slow(password: bytes, salt: bytes) -> bytes:
+        clock.advance(3600)
+        return hashpw(password, salt)
 
     with monkeypatch.context() as patch:
-        patch.setattr(services.store, "replace_password_hash", replace_too_late)
-        yield
+        patch.setattr(bcrypt, "hashpw", slow)
+        expect_unusable(accounts, code)
+    logins.authenticate(NAME, PASSWORD, CLIENT)
 
 
-def test_two_logins_that_renew_one_hash_both_succeed(
-    make_services: ServicesFactory,
-    services: Services,
-    stale: Account,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_second_code_voids_the_first(accounts: Accounts, code: str) -> None:
+    second = accounts.make_reset_code(accounts.find_by_name(NAME))
+    expect_unusable(accounts, code)
+    accounts.reset_password(second, "another", CLIENT)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda accounts, account: accounts.set_password(account, "third"),
+        lambda accounts, account: accounts.change_password(account, "third", CLIENT),
+        lambda accounts, account: accounts.delete(account),
+        lambda accounts, account: accounts.close(account, CLIENT),
+    ],
+    ids=["password set", "password changed", "deleted", "closed"],
+)
+def test_a_code_ends_with_the_password_that_it_was_to_replace(
+    accounts: Accounts, code: str, end: Callable[[Accounts, Account], None]
 ) -> None:
-    other = make_services().accounts
-    with somebody_quicker(monkeypatch, services, lambda: other.authenticate(NAME, PASSWORD)):
-        account = services.accounts.authenticate(NAME, PASSWORD)
-    assert account == services.accounts.find(stale.id)
-    assert is_fresh(account)
-    assert services.accounts.authenticate(NAME, PASSWORD) == account
+    end(accounts, accounts.find_by_name(NAME))
+    expect_unusable(accounts, code)
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_login_overtaken_while_it_renews_is_refused(
-    make_services: ServicesFactory,
-    services: Services,
-    stale: Account,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[Accounts, Account], None],
+def test_a_wrong_code_is_refused_and_the_right_one_still_good(
+    accounts: Accounts, code: str, work: list[int]
 ) -> None:
-    # A lock alone leaves the hash as it was: only with another renewal does the swap notice.
-    other = make_services().accounts
-
-    def overtake() -> None:
-        change(other, other.authenticate(NAME, PASSWORD))
-
-    with somebody_quicker(monkeypatch, services, overtake):
-        expect_refusal(services.accounts, NAME, PASSWORD)
-    expect_refusal(services.accounts, NAME, PASSWORD)
+    for wrong in ("no code", code.partition(".")[0] + "." + "A" * 24):
+        expect_unusable(accounts, wrong)
+    assert work == []
+    accounts.reset_password(code, "another", CLIENT)
 
 
-def test_a_login_overtaken_by_the_same_password_set_anew_is_good(
-    make_services: ServicesFactory,
-    services: Services,
-    stale: Account,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_secret_of_a_code_is_not_stored(services: Services, code: str) -> None:
+    services.close()  # so that all stands in one file
+    assert code.partition(".")[2].encode() not in services.settings.database.read_bytes()
+    assert code.partition(".")[0].encode() in services.settings.database.read_bytes()
+
+
+def test_a_reset_unlocks_nobody(accounts: Accounts, logins: Logins, code: str) -> None:
+    accounts.lock(accounts.find_by_name(NAME))
+    accounts.reset_password(code, "another", CLIENT)
+    expect_refusal(logins, NAME, "another")
+    accounts.unlock(accounts.find_by_name(NAME))
+    logins.authenticate(NAME, "another", CLIENT)
+
+
+def test_of_two_that_use_one_code_at_once_one_wins(
+    make_services: ServicesFactory, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = make_services().accounts
-    with somebody_quicker(monkeypatch, services, lambda: other.set_password(stale, PASSWORD)):
-        account = services.accounts.authenticate(NAME, PASSWORD)
-    assert account == services.accounts.find(stale.id)
+    rivals = [make_services(), make_services()]
+    passwords_of = {id(rival): f"of {number}" for number, rival in enumerate(rivals)}
+    outcomes = race(  # both have found the code good
+        monkeypatch,
+        rivals,
+        "use_reset_code",
+        lambda rival: rival.accounts.reset_password(code, passwords_of[id(rival)], CLIENT),
+    )
+    assert outcomes.count(None) == outcomes.count(UnusableCode) == 1
+    winner, loser = sorted(range(2), key=lambda number: outcomes[number] is not None)
+    rivals[0].logins.authenticate(NAME, f"of {winner}", CLIENT)
+    expect_refusal(rivals[0].logins, NAME, f"of {loser}")
 
 
-def test_a_store_that_takes_no_write_keeps_nobody_with_a_stale_hash_out(
-    make_services: ServicesFactory, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
-    services = make_services(credential_cache=0)
-    services.store.add_user(NAME, NAME, passwords.hash(PASSWORD, CHEAPEST + 1), clock())
-    stale = services.accounts.find_by_name(NAME)
-    with closing(sqlite3.connect(services.settings.database)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        assert services.accounts.authenticate(NAME, PASSWORD) == stale
-        with pytest.raises(StoreUnavailable):
-            services.accounts.register("susan", PASSWORD)
-    assert is_fresh(services.accounts.authenticate(NAME, PASSWORD))
+# Roles
+
+
+def test_roles_come_and_go_and_stand_in_order(accounts: Accounts, logins: Logins) -> None:
+    account = accounts.find_by_name(NAME)
+    assert account.roles == ()
+    assert accounts.change_roles(account, ["editor", "admin"], []) == ("admin", "editor")
+    # what counts is the row, not the account as it was read
+    assert accounts.change_roles(account, ["viewer"], ["editor", "nothing"]) == ("admin", "viewer")
+    assert accounts.find(account.id).roles == ("admin", "viewer")
+    assert logins.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin", "viewer")
+    assert accounts.change_roles(account, ["both"], ["both", "admin", "viewer"]) == ()
+    assert accounts.find(account.id) == account
+
+
+def test_a_user_has_32_roles_of_32_characters_at_most(accounts: Accounts) -> None:
+    account = accounts.find_by_name(NAME)
+    roles = [f"r{number:02}".ljust(32, "x") for number in range(32)]
+    assert accounts.change_roles(account, roles, []) == tuple(sorted(roles))
+    with pytest.raises(UnacceptableRoles):
+        accounts.change_roles(account, ["one_more"], [])
+    accounts.change_roles(account, ["one_more"], roles[:1])
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a" * 33, id="33 characters"),
+        pytest.param("Admin", id="case"),
+        pytest.param("2nd", id="a digit first"),
+        pytest.param("-admin", id="a dash first"),
+        pytest.param("a,b", id="would be two"),
+        pytest.param("a b", id="a blank"),
+        pytest.param("admin\n", id="a line break"),
+        pytest.param("\u0430dmin", id="a Cyrillic letter"),
+        pytest.param("admin\ud800", id="a lone surrogate"),
+    ],
+)
+@pytest.mark.parametrize("is_added", [True, False], ids=["added", "removed"])
+def test_what_is_no_role_changes_nothing(accounts: Accounts, role: str, is_added: bool) -> None:
+    account = accounts.find_by_name(NAME)
+    accounts.change_roles(account, ["editor"], [])
+    change = (["admin", role], ["editor"]) if is_added else (["admin"], ["editor", role])
+    with pytest.raises(UnacceptableRoles):
+        accounts.change_roles(account, *change)
+    assert accounts.find(account.id).roles == ("editor",)
 
 
 # Hash slots
 
 
-@contextmanager
-def all_slots_taken(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A login on another thread is in the middle of its hash."""
-    is_hashing, may_go_on = Event(), Event()
-    hashpw = bcrypt.hashpw
-
-    def slow(password: bytes, salt: bytes) -> bytes:
-        is_hashing.set()
-        may_go_on.wait(timeout=60)
-        return hashpw(password, salt)
-
-    with ThreadPoolExecutor(1) as thread, monkeypatch.context() as patch:
-        patch.setattr(bcrypt, "hashpw", slow)
-        login = thread.submit(services.accounts.authenticate, "susan", PASSWORD)
-        try:
-            assert is_hashing.wait(timeout=60)
-            yield
-        finally:
-            may_go_on.set()
-        assert login.result(timeout=60).username == "susan"
-
-
-def test_a_flood_of_logins_is_turned_away_before_it_hashes(
+@pytest.mark.usefixtures("one_slot")
+def test_a_new_password_is_turned_away_before_it_hashes(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services_module, "HASH_SLOTS", 1)
-    monkeypatch.setattr(services_module, "HASH_QUEUE", 0)
     services = make_services()
     accounts = services.accounts
     accounts.register("susan", PASSWORD)
-    accounts.register(NAME, PASSWORD)
-    miguel = accounts.authenticate(NAME, PASSWORD)
-    with all_slots_taken(services, monkeypatch):
+    miguel = accounts.find(accounts.register(NAME, PASSWORD))
+    code = accounts.make_reset_code(miguel)
+    with all_slots_taken(services, monkeypatch, "susan", PASSWORD):
         for hashing in (
-            lambda: accounts.authenticate(NAME, "wrong"),
-            lambda: accounts.authenticate("nobody", PASSWORD),
             lambda: accounts.register("adam", PASSWORD),
             lambda: accounts.set_password(miguel, "another"),
+            lambda: accounts.change_password(miguel, "another", CLIENT),
+            lambda: accounts.reset_password(code, "another", CLIENT),
         ):
             with pytest.raises(Busy):
                 hashing()
-        assert accounts.authenticate(NAME, PASSWORD) == miguel  # remembered: it needs no slot
-    expect_refusal(accounts, NAME, "wrong")  # the slot is free again
+    assert accounts.find(miguel.id) == miguel
+    accounts.reset_password(code, "another", CLIENT)  # the slot is free, and the code still good

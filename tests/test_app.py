@@ -66,6 +66,26 @@ def test_two_processes_share_users_and_tokens(tmp_path: Path) -> None:
     second.services.close()
 
 
+@pytest.mark.parametrize(("policy", "warnings"), [("open", 1), ("nist", 0)])
+def test_an_open_policy_says_so_at_every_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, policy: str, warnings: int
+) -> None:
+    for _ in range(2):
+        caplog.clear()
+        files = {"database": tmp_path / "a.db", "key_file": tmp_path / "a.keys"}
+        create_app(**files, password_policy=policy).services.close()
+        told = [(record.levelname, record.getMessage()) for record in caplog.records]
+        line = "password_policy is open: any password is accepted"
+        assert told == [("WARNING", line)] * warnings
+
+
+def test_a_check_of_passwords_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    files = {"database": tmp_path / "a.db", "key_file": tmp_path / "a.keys"}
+    for name in ("nowhere:check", "json:nothing", "json:__name__"):
+        with pytest.raises(InvalidSetting, match=f"password_check is '{name}'"):
+            create_app(**files, password_check=name)
+
+
 def test_an_unknown_keyword_stops_the_start() -> None:
     with pytest.raises(InvalidSetting, match="no setting 'databse'"):
         create_app(databse="a.db")
@@ -75,7 +95,7 @@ def test_an_unknown_name_in_the_environment_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RESTAUTH_DATABSE", "a.db")
-    with pytest.raises(InvalidSetting, match="no setting RESTAUTH_DATABSE"):
+    with pytest.raises(InvalidSetting, match="no setting 'RESTAUTH_DATABSE'"):
         create_app()
 
 

@@ -67,14 +67,24 @@ def user(username: object = "mallory", password: object = "correct horse") -> by
 class Target:
     """The service with one user and one live token, and a watch on every answer."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, **environ: str) -> None:
         self.accounts = services.accounts
-        self.client = client_of(services)
+        self.client = client_of(services, **environ)
         self.rude_client = webtest.TestApp(Api(services), lint=False)
         self.secret = services.keys.ring.signing_key.secret
         self.user_id = self.accounts.register("miguel", "python")
         answer = self.client.get("/api/token", headers=basic("miguel", "python"))
         self.token: str = answer.json["token"]
+
+    def begin(self, username: str, password: str) -> dict[str, str]:
+        """Both tokens of a new session."""
+        headers = basic(username, password)
+        pair: dict[str, str] = self.send("POST", "/api/sessions", headers=headers).json
+        return pair
+
+    def refresh(self, refresh_token: object, **more: object) -> Any:
+        body = json.dumps({"refresh_token": refresh_token, **more}).encode()
+        return self.send("POST", "/api/token", body, JSON)
 
     def send(
         self, method: str, path: str, body: bytes = b"", headers: Headers = None, **rude: object
@@ -276,24 +286,49 @@ def test_renewal_ends_with_the_session(clock: Clock, make_services: ServicesFact
         target.client.get(path, headers=basic(longer, ""), status=401)
 
 
-@pytest.mark.parametrize("cause", ["logout", "lock", "password", "deletion", "key"])
+ENDS: dict[str, Callable[[Services, Target], object]] = {
+    "logout": lambda other, target: client_of(other).delete(
+        "/api/token", headers=bearer(target.token)
+    ),
+    "logout everywhere": lambda other, target: client_of(other).delete(
+        "/api/sessions", headers=bearer(target.token)
+    ),
+    "lock": lambda other, target: other.accounts.lock(other.accounts.find(target.user_id)),
+    "password": lambda other, target: other.accounts.set_password(
+        other.accounts.find(target.user_id), "new"
+    ),
+    "own new password": lambda other, target: client_of(other).put_json(
+        "/api/users/me/password", {"password": "new"}, headers=basic("miguel", "python")
+    ),
+    "reset": lambda other, target: client_of(other).post_json(
+        "/api/password-resets",
+        {
+            "code": other.accounts.make_reset_code(other.accounts.find(target.user_id)),
+            "password": "new",
+        },
+    ),
+    "deletion": lambda other, target: other.accounts.delete(other.accounts.find(target.user_id)),
+    "closing": lambda other, target: client_of(other).delete(
+        "/api/users/me", headers=basic("miguel", "python")
+    ),
+    "key": lambda other, target: other.keys.rotate(revoke=True),
+}
+
+
+@pytest.mark.parametrize("cause", ENDS)
 def test_a_revoked_token_is_dead_in_every_process(
     target: Target, make_services: ServicesFactory, cause: str
 ) -> None:
-    other = make_services()
-    miguel = other.accounts.find_by_name("miguel")
-    ends: dict[str, Callable[[], object]] = {
-        "logout": lambda: client_of(other).delete("/api/token", headers=bearer(target.token)),
-        "lock": lambda: other.accounts.lock(miguel),
-        "password": lambda: other.accounts.set_password(miguel, "new"),
-        "deletion": lambda: other.accounts.delete(miguel),
-        "key": lambda: other.keys.rotate(revoke=True),
-    }
-    ends[cause]()
+    pair = target.begin("miguel", "python")
+    ENDS[cause](make_services(), target)
     target.client.get("/api/resource", headers=bearer(target.token), status=401)
     target.client.get("/api/token", headers=basic(target.token, ""), status=401)
+    if cause != "logout":  # of another session than the pair's
+        target.client.get("/api/resource", headers=bearer(pair["token"]), status=401)
+        value = {"refresh_token": pair["refresh_token"]}
+        target.client.post_json("/api/token", value, status=401)
     # Nor is a password, verified a moment ago, still good by memory.
-    status = 200 if cause in ("logout", "key") else 401
+    status = 200 if cause in ("logout", "logout everywhere", "key") else 401
     target.client.get("/api/resource", headers=basic("miguel", "python"), status=status)
 
 
@@ -328,6 +363,384 @@ def test_a_token_elsewhere_than_in_authorization_is_ignored(target: Target) -> N
     for name in ("Cookie", "Proxy-Authorization", "X-Access-Token", "X-Authorization"):
         for value in (f"Bearer {target.token}", f"token={target.token}"):
             assert target.status({name: value}) == 401
+
+
+# Refresh tokens
+
+
+def sealed(text: str, secret: bytes) -> str:
+    """A refresh token's text with the seal that somebody who has this secret would give it."""
+    derived = hmac.digest(secret, b"restauth refresh token, version 1", "sha256")
+    return f"{text}.{b64u(hmac.digest(derived, text.encode(), 'sha256'))}"
+
+
+def test_a_refresh_token_is_no_access_token_nor_the_reverse(target: Target) -> None:
+    pair = target.begin("miguel", "python")
+    assert target.refuses(pair["refresh_token"])
+    assert target.status(basic("miguel", pair["refresh_token"])) == 401
+    for token in (target.token, pair["token"]):
+        assert target.refresh(token).status_int == 401
+    # Nor is one key good for both: each is signed here with the key of the other.
+    signing, derived = (
+        target.secret,
+        hmac.digest(target.secret, b"restauth refresh token, version 1", "sha256"),
+    )
+    assert target.refuses(target.forge({}, {}, derived))
+    text = pair["refresh_token"].rpartition(".")[0]
+    seal = b64u(hmac.digest(signing, text.encode(), "sha256"))
+    assert target.refresh(f"{text}.{seal}").status_int == 401
+    assert target.refresh(pair["refresh_token"]).status_int == 200
+
+
+@attacks(
+    nothing=["", ".", "....", "null", "r1", "r1.{kid}.{sid}.{counter}"],
+    another_version=["r0.{kid}.{sid}.{counter}.{seal}", "R1.{kid}.{sid}.{counter}.{seal}"],
+    another_turn=[f"r1.{{kid}}.{{sid}}.{turn}.{{seal}}" for turn in (0, 2, 9, 10**9, 10**10)],
+    no_number=[f"r1.{{kid}}.{{sid}}.{turn}.{{seal}}" for turn in ("", "01", "-1", "+1", "\u0661")],
+    another_session=["r1.{kid}.{other}.{counter}.{seal}", "r1.{kid}.%.{counter}.{seal}"],
+    another_key=["r1.nobody.{sid}.{counter}.{seal}", "r1.../../k.{sid}.{counter}.{seal}"],
+    no_seal=["r1.{kid}.{sid}.{counter}.", "r1.{kid}.{sid}.{counter}." + "A" * 43],
+    something_around=["{token} ", " {token}", "{token}\n", "{token}\0", "{token}=", "{token}.A"],
+    another_scheme=["Bearer {token}", '"{token}"', "refresh_token={token}"],
+    huge=["{token}" * 400, "r1." + "k" * 60_000 + ".{sid}.{counter}.{seal}"],
+)
+def test_a_forged_refresh_token_is_refused_and_ends_nothing(
+    target: Target, attempts: list[str]
+) -> None:
+    pair = target.begin("miguel", "python")
+    token = target.refresh(pair["refresh_token"]).json["refresh_token"]
+    _, kid, sid, counter, seal = token.split(".")
+    parts = {"token": token, "kid": kid, "sid": sid, "counter": counter, "seal": seal}
+    for form in attempts:
+        assert target.refresh(form.format(other="A" * 22, **parts)).status_int == 401
+    assert target.refresh(token).status_int == 200
+
+
+def test_a_refresh_token_is_sealed_by_no_guessed_key_and_in_one_spelling(target: Target) -> None:
+    token = target.begin("miguel", "python")["refresh_token"]
+    text, _, seal = token.rpartition(".")
+    assert sealed(text, target.secret) == token  # the forger could forge
+    for secret in (b"", bytes(32), b"changeme", b"the quick brown fox jumps over the lazy dog"):
+        assert target.refresh(sealed(text, secret)).status_int == 401
+    stray_bits = seal[:-1] + chr(ord(seal[-1]) + 1)
+    for other in (stray_bits, seal.swapcase(), seal[:-1], seal + "A"):
+        assert target.refresh(f"{text}.{other}").status_int == 401
+    assert target.refresh(token).status_int == 200
+
+
+def test_a_stolen_refresh_token_is_found_out(
+    target: Target, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever of the two comes second, thief or owner: neither can go on."""
+    caplog.set_level("INFO", "restauth.audit")
+    for turns in (1, 2):
+        stolen = target.begin("miguel", "python")["refresh_token"]
+        pair = {"refresh_token": stolen}
+        for _ in range(turns):
+            pair = target.refresh(pair["refresh_token"]).json
+        clock.advance(11 if turns == 1 else 0)
+        assert "refresh_reuse" not in caplog.text
+        assert target.refresh(stolen).status_int == 401
+        assert target.refresh(pair["refresh_token"]).status_int == 401
+        assert target.refuses(pair["token"])
+        assert caplog.text.count('"event": "refresh_reuse"') == 1
+        caplog.clear()
+
+
+def test_a_refresh_token_elsewhere_than_in_the_body_is_ignored(target: Target) -> None:
+    token = target.begin("miguel", "python")["refresh_token"]
+    for path, headers in (
+        (f"/api/token?refresh_token={token}", JSON),
+        ("/api/token", JSON | {"Cookie": f"refresh_token={token}"}),
+        ("/api/token", JSON | bearer(token)),
+    ):
+        assert target.send("POST", path, b"{}", headers).status_int == 400
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"refresh_token={token}".encode()
+    assert target.send("POST", "/api/token", body, form).status_int == 415
+
+
+# What is another's
+
+
+def test_nobody_reaches_anothers_sessions(target: Target) -> None:
+    victim = target.accounts.register("susan", "another")
+    pair = target.begin("susan", "another")
+    sid = pair["refresh_token"].split(".")[2]
+    for headers in (bearer(target.token), basic("miguel", "python")):
+        listed = target.send("GET", "/api/sessions", headers=headers)
+        assert sid not in listed.text
+        assert "susan" not in listed.text
+        answer = target.send("DELETE", f"/api/sessions/{sid}", headers=headers)
+        unknown = target.send("DELETE", "/api/sessions/" + "A" * 22, headers=headers)
+        assert (answer.status_int, answer.body) == (404, unknown.body)
+        for method, path in (
+            ("GET", f"/api/sessions/{sid}"),
+            ("GET", f"/api/sessions?user_id={victim}&username=susan"),
+            ("DELETE", f"/api/users/{victim}"),
+            ("PUT", f"/api/users/{victim}/password"),
+            ("DELETE", f"/api/users/{victim}/sessions"),
+            ("DELETE", "/api/users/susan"),
+        ):
+            tried = target.send(method, path, headers=headers)
+            assert tried.status_int in (200, 404, 405)
+            assert sid not in tried.text
+    # By password: it ends the sessions of the one whose it is, and no others.
+    other = target.accounts.register("mallory", "third")
+    assert other > victim
+    mallory = basic("mallory", "third")
+    assert target.send("DELETE", "/api/sessions", headers=mallory).status_int == 204
+    assert target.status(bearer(pair["token"])) == 200
+    assert target.refresh(pair["refresh_token"]).status_int == 200
+
+
+def test_no_body_says_whose_account_it_is(target: Target, services: Services) -> None:
+    """Mass assignment on the bodies that change an account."""
+    victim = target.accounts.find(target.accounts.register("susan", "another"))
+    target.accounts.register("mallory", "third")
+    more = {
+        "id": victim.id,
+        "user_id": victim.id,
+        "sub": str(victim.id),
+        "username": "susan",
+        "roles": ["admin"],
+        "password_hash": "x",
+        "locked_at": 1,
+        "duration": 10**9,
+        "refresh_duration": 10**9,
+        "__proto__": {},
+    }
+    pair = target.begin("mallory", "third")
+    refreshed = target.refresh(pair["refresh_token"], **more).json
+    assert (refreshed["duration"], refreshed["refresh_duration"]) == (600, 2_592_000)
+    me = target.send("GET", "/api/users/me", headers=bearer(refreshed["token"])).json
+    assert (me["username"], me["roles"]) == ("mallory", [])
+    body = json.dumps({"password": "fourth"} | more).encode()
+    changed = target.send("PUT", "/api/users/me/password", body, JSON | basic("mallory", "third"))
+    assert changed.status_int == 204
+    code = target.accounts.make_reset_code(target.accounts.find_by_name("mallory"))
+    body = json.dumps({"code": code, "password": "fifth"} | more).encode()
+    assert target.send("POST", "/api/password-resets", body, JSON).status_int == 204
+    assert target.status(basic("mallory", "fifth")) == 200
+    assert target.accounts.find(victim.id) == victim
+
+
+# Guessing passwords and codes
+
+PUBLIC = {"REMOTE_ADDR": "8.8.8.8"}  # an address of somebody's, as the throttle of peers wants
+
+
+def statuses(answers: Sequence[Any]) -> list[int]:
+    return [answer.status_int for answer in answers]
+
+
+def guess(target: Target, username: str = "miguel", headers: Headers = None) -> Any:
+    credentials = basic(username, "guess") | dict(headers or {})
+    return target.send("GET", "/api/resource", headers=credentials)
+
+
+def test_a_forwarded_address_does_not_fool_the_throttle(make_services: ServicesFactory) -> None:
+    target = Target(make_services(free_failures=0, peer_failures=4), **PUBLIC)
+    lies = [
+        {name: f"for={number}" if name == "Forwarded" else f"198.51.100.{number}"}
+        for number, name in enumerate(
+            ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Client-IP", "X-Forwarded-For")
+        )
+    ]
+    answers = [guess(target, f"susan{number}", lie) for number, lie in enumerate(lies)]
+    assert statuses(answers) == [401] * 4 + [429]
+
+
+def test_a_name_spelled_otherwise_is_the_same_count(
+    make_services: ServicesFactory, watchers: Watchers
+) -> None:
+    """By case, by width, by a ligature: with names that ASCII would not let in."""
+    target = Target(make_services(username_pattern=".+", max_failures=4))
+    for spellings in (
+        ["miguel", "MIGUEL", "\uff4diguel", "Migue\u217c", "mIGUEL"],
+        ["no\ufb01t", "nofit", "NOFIT", "\uff4e\uff4f\ufb01\uff54", "nofiT"],  # nobody's
+        ["stra\xdfe", "STRASSE", "strasse", "Stra\u1e9ee", "straSSe"],
+    ):
+        assert statuses([guess(target, name) for name in spellings]) == [401] * 4 + [429]
+
+
+def test_the_throttle_tells_nobody_whether_the_name_exists(
+    make_services: ServicesFactory, watchers: Watchers
+) -> None:
+    target = Target(make_services(free_failures=2))
+    target.accounts.lock(target.accounts.find(target.accounts.register("locked", "another")))
+    expected, *others = (
+        [probe(target, watchers, name, password) for password in ["guess"] * 4 + [right]]
+        for name, right in (("nobody", "another"), ("miguel", "python"), ("locked", "another"))
+    )
+    assert others == [expected, expected]
+    work, status, *_ = expected[-1]
+    assert (work, status) == (0, "429 Too Many Requests")  # and refused before it is hashed
+
+
+def test_a_lockout_leaves_live_tokens_alone(make_services: ServicesFactory) -> None:
+    target = Target(make_services(free_failures=0, max_failures=3))
+    pair = target.begin("miguel", "python")
+    assert statuses([guess(target) for _ in range(5)]) == [401, 401, 401, 429, 429]
+    assert target.status(basic("miguel", "python")) == 429  # not even by the memory of it
+    assert target.status(bearer(pair["token"])) == 200
+    renewed = target.send("GET", "/api/token", headers=bearer(target.token)).json["token"]
+    refreshed = target.refresh(pair["refresh_token"]).json["token"]
+    assert target.status(bearer(renewed)) == target.status(bearer(refreshed)) == 200
+    target.accounts.unlock(target.accounts.find(target.user_id))
+    assert target.status(basic("miguel", "python")) == 200
+
+
+def test_every_door_with_a_password_counts(make_services: ServicesFactory) -> None:
+    doors = (
+        *("GET /api/resource", "GET /api/token", "DELETE /api/token", "GET /api/users/me"),
+        *("PUT /api/users/me/password", "DELETE /api/users/me", "POST /api/sessions"),
+        *("GET /api/sessions", "DELETE /api/sessions", "DELETE /api/sessions/" + "A" * 22),
+    )
+    target = Target(make_services(free_failures=0, max_failures=len(doors)))
+    for status in (401, 429):
+        for door in doors:
+            method, path = door.split()
+            answer = target.send(method, path, b"{}", JSON | basic("miguel", "guess"))
+            assert (door, answer.status_int) == (door, status)
+
+
+def test_a_right_password_elsewhere_clears_no_count_of_another_name(
+    make_services: ServicesFactory,
+) -> None:
+    target = Target(make_services(free_failures=0, max_failures=3, peer_failures=5), **PUBLIC)
+    target.accounts.register("mallory", "own")
+    answers = []
+    for _ in range(4):
+        answers.append(guess(target))
+        assert target.status(basic("mallory", "own")) == 200
+    assert statuses(answers) == [401, 401, 401, 429]
+    assert statuses([guess(target, f"susan{number}") for number in range(3)]) == [401, 401, 429]
+
+
+def test_parallel_guesses_do_not_slip_through(
+    make_services: ServicesFactory, watchers: Watchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    racers, limit = 8, 3
+    monkeypatch.setattr("restauth.services.HASH_SLOTS", racers)
+    processes = [make_services(free_failures=0, max_failures=limit) for _ in range(2)]
+    Target(processes[0])
+    hashed: list[int] = []
+    watchers.append(hashed.append)
+    everybody_is_ready = Barrier(racers, timeout=30)
+
+    def race(number: int) -> int:
+        client = client_of(processes[number % 2])
+        everybody_is_ready.wait()
+        headers = basic("miguel", f"guess{number}")
+        return int(client.get("/api/resource", headers=headers, status="*").status_int)
+
+    with ThreadPoolExecutor(racers) as pool:
+        codes = sorted(pool.map(race, range(racers)))
+    assert codes == [401] * limit + [429] * (racers - limit)
+    assert len(hashed) == limit
+
+
+def test_going_through_the_names_that_are_taken_is_throttled(
+    make_services: ServicesFactory,
+) -> None:
+    target = Target(make_services(peer_failures=3), **PUBLIC)
+    taken = [target.register(user(name)) for name in ("miguel", "MIGUEL", "miguel")]
+    assert statuses(taken) == [400] * 3
+    throttled = [target.register(user(name)) for name in ("miguel", "susan")]
+    assert statuses(throttled) == [429, 429]
+    assert throttled[0].body == throttled[1].body
+    assert len(list(target.accounts.list())) == 1
+
+
+def test_a_reset_code_cannot_be_guessed_at(make_services: ServicesFactory) -> None:
+    """Tries count against the code that they aim at, and against no other."""
+    target = Target(make_services(free_failures=0, max_failures=3))
+    susan = target.accounts.find(target.accounts.register("susan", "another"))
+    code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
+    others = target.accounts.make_reset_code(susan)
+
+    def reset(code: str) -> int:
+        body = json.dumps({"code": code, "password": "new"}).encode()
+        return int(target.send("POST", "/api/password-resets", body, JSON).status_int)
+
+    selector, _, secret = code.partition(".")
+    for wrong in (secret.swapcase(), "A" * 24, secret[::-1]):
+        assert reset(f"{selector}.{wrong}") == 400
+    assert reset(code) == 429
+    assert target.status(basic("miguel", "python")) == 200  # the name has no failures
+    assert reset(others) == 204
+
+
+FULL = 20  # rows of failures
+
+
+def flood(target: Target, clock: Clock) -> None:
+    """Guesses at many names that nobody has, each of them twice."""
+    for number in range(2 * FULL):
+        clock.advance(1)
+        assert statuses([guess(target, f"invented{number}") for _ in range(2)]) == [401] * 2
+
+
+def test_a_flood_of_invented_names_keeps_the_table_bounded_and_clears_no_count(
+    make_services: ServicesFactory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restauth.storage.store.MAX_FAILURES_ROWS", FULL)
+    services = make_services(free_failures=0, max_failures=4)
+    target = Target(services)
+    assert statuses([guess(target) for _ in range(3)]) == [401] * 3
+    flood(target, clock)
+    ((rows,),) = services.engine.execute("SELECT count(*) FROM failures", {})
+    assert rows == FULL + 1  # one for each account that there is
+    assert statuses([guess(target) for _ in range(2)]) == [401, 429]
+
+
+def test_a_full_table_of_failures_still_counts_a_fresh_name_and_a_fresh_peer(
+    make_services: ServicesFactory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restauth.storage.store.MAX_FAILURES_ROWS", FULL)
+    services = make_services(free_failures=0, max_failures=4, peer_failures=3)
+    target = Target(services)
+    flood(target, clock)
+    clock.advance(1)
+    for name in ("miguel", "aaa", "zzz"):
+        assert statuses([guess(target, name) for _ in range(5)]) == [401] * 4 + [429]
+    target.client.extra_environ |= PUBLIC
+    answers = [guess(target, f"another{number}") for number in range(4)]
+    assert statuses(answers) == [401] * 3 + [429]
+
+
+def test_an_invented_name_takes_little_room_and_is_counted_apart(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(free_failures=0, max_failures=3)
+    target = Target(services)
+    for name in ("x" * 5000, "x" * 4999 + "y", "\ufdfa" * 900):  # one becomes 18 by NFKC
+        assert statuses([guess(target, name) for _ in range(4)]) == [401] * 3 + [429]
+    ((longest,),) = services.engine.execute("SELECT max(length(name)) FROM failures", {})
+    assert longest <= 255
+
+
+def test_the_log_has_no_secret_and_no_name_that_nobody_has(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    """People type passwords into the field of the name."""
+    caplog.set_level("DEBUG")
+    typed = "hunter2-hunter2"
+    pair = target.begin("miguel", "python")
+    refreshed = target.refresh(pair["refresh_token"]).json
+    code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
+    target.refresh(f"{pair['refresh_token']}x")
+    for number in range(7):
+        guess(target, typed)
+        body = json.dumps({"code": f"{code[:-1]}{number}", "password": typed}).encode()
+        target.send("POST", "/api/password-resets", body, JSON)
+    target.send("GET", "/api/resource", headers=basic("miguel", typed) | {"User-Agent": "a\x1bb"})
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert {line["event"] for line in lines} >= {"login_failed", "throttled", "reset_failed"}
+    tokens = [each[name] for each in (pair, refreshed) for name in ("token", "refresh_token")]
+    for secret in (typed, "python", "miguel", target.token, code, code.split(".")[1], *tokens):
+        assert secret not in caplog.text
 
 
 # The Authorization header: {good} is the right credential in Base64, {token} the live token,
@@ -470,19 +883,28 @@ def test_a_login_tells_nobody_whether_the_name_exists(target: Target, watchers: 
         assert probe(target, watchers, username, password) == expected
 
 
-def test_a_cheap_old_hash_is_not_told_by_its_speed(target: Target, watchers: Watchers) -> None:
-    target.accounts._cost = 7  # the operator has raised it since miguel was registered
-    assert probe(target, watchers, "miguel") == probe(target, watchers, "nobody")
+def test_a_cheap_old_hash_is_not_told_by_its_speed(
+    services: Services, target: Target, watchers: Watchers
+) -> None:
+    services.logins._cost = 7  # the operator has raised it since miguel was registered
+    expected = probe(target, watchers, "nobody")
+    assert probe(target, watchers, "miguel") == expected
+    assert expected[0] == 2**7
 
 
 def test_a_closed_house_tells_and_takes_nothing(make_services: ServicesFactory) -> None:
     services = make_services(registration="closed", public_profiles=False, require_https=True)
     user_id = services.accounts.register("miguel", "python")
     plain, https = client_of(services), client_of(services, **{"wsgi.url_scheme": "https"})
-    plain.get(f"/api/users/{user_id}", status=401)
-    plain.get("/api/resource", headers=basic("miguel", "python"), status=403)
-    answer = plain.post("/api/users", user(), headers=JSON, status=403)
-    assert answer.json["type"] == "urn:restauth:problem:https_required"
+    for answer in (
+        plain.get(f"/api/users/{user_id}", status=403),
+        plain.get("/api/resource", status=403),
+        plain.get("/api/resource", headers=basic("miguel", "python"), status=403),
+        plain.post("/api/users", user(), headers=JSON, status=403),
+    ):
+        assert answer.json["type"] == "urn:restauth:problem:https_required"
+        assert "WWW-Authenticate" not in answer.headers  # or a browser would send the password
+    https.get(f"/api/users/{user_id}", status=401)
     https.get("/api/resource", headers=basic("miguel", "python"), status=200)
     https.post("/api/users", user(), headers=JSON, status=403)
 
@@ -669,7 +1091,7 @@ def test_a_query_changes_nothing(target: Target) -> None:
 def test_no_other_method_does_anything(target: Target) -> None:
     headers = JSON | bearer(target.token) | {"X-Echo": "echoed"}
     for method in ("PUT", "PATCH", "DELETE", "POST", "TRACE", "MKCOL", "BREW", "get", "<b>"):
-        for path in (f"/api/users/{target.user_id}", "/api/resource", "/api/users/me"):
+        for path in (f"/api/users/{target.user_id}", "/api/resource"):
             answer = target.send(method, path, BODY, headers, REQUEST_METHOD=method)
             assert (answer.status_int, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
             assert "echoed" not in answer.text
@@ -813,15 +1235,36 @@ def test_a_weak_key_stops_the_start(
     others_read_it=[lambda path: path.chmod(0o640), lambda path: path.chmod(0o604)],
     others_write_it=[lambda path: path.chmod(0o620), lambda path: path.chmod(0o602)],
     a_link=[lambda path: path.symlink_to(path.rename(path.with_name("elsewhere")))],
+    a_directory=[lambda path: (path.unlink(), path.mkdir(0o700))],
 )
 def test_a_key_ring_within_others_reach_stops_the_start(
-    make_services: ServicesFactory, tmp_path: Path, attempts: list[Callable[[Path], None]]
+    make_services: ServicesFactory, tmp_path: Path, attempts: list[Callable[[Path], object]]
 ) -> None:
     make_services()
     for expose in attempts:
         expose(tmp_path / "restauth.keys")
         with pytest.raises(UnusableKeyRing):
             make_services()
+
+
+def test_a_revocation_within_others_reach_counts_as_soon_as_its_mode_is_mended(
+    target: Target,
+    make_services: ServicesFactory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Until then the keys of before are in force, and nobody's that others may have written."""
+    path = tmp_path / "restauth.keys"
+    make_services().keys.rotate(revoke=True)
+    path.chmod(0o666)
+    assert [target.status(bearer(target.token)) for _ in range(3)] == [200] * 3
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"The key ring {path} can be read or written by others: chmod 600. "
+        "The keys read before stay in force."
+    )
+    path.chmod(0o600)
+    target.client.get("/api/resource", headers=bearer(target.token), status=401)
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,36 @@ def test_nothing_is_there_yet_and_nothing_is_made(directory: Path) -> None:
     assert list(directory.iterdir()) == []
 
 
+def test_a_file_that_no_start_can_make_is_grave() -> None:
+    found = findings(database="missing/x.db", key_file="missing/x.keys")
+    assert found["There is no directory for the database missing/x.db."] == "grave"
+    assert found["There is no directory for the key ring missing/x.keys."] == "grave"
+    assert not any("the first start makes it" in text for text in found)
+
+
+def test_nothing_is_made_beside_a_database(services: Services, directory: Path) -> None:
+    services.close()
+    before = set(directory.iterdir())
+    findings()
+    assert set(directory.iterdir()) == before
+
+
 def test_good_files_are_fine(services: Services) -> None:
     found = findings()
     assert found["The database restauth.db is ours and undamaged."] == "fine"
     assert found[GOOD_RING] == "fine"
     assert graves() == []
+
+
+def test_an_older_database_is_noted_and_left_alone(directory: Path) -> None:
+    """An empty file too: the next start fills it."""
+    path = directory / "restauth.db"
+    path.touch(0o600)
+    found = findings()
+    assert found["The next start brings the database restauth.db up to date."] == "note"
+    assert found["The database restauth.db is ours and undamaged."] == "fine"
+    assert graves() == []
+    assert path.read_bytes() == b""
 
 
 def test_a_key_ring_says_how_many_keys_it_holds(services: Services) -> None:
@@ -125,7 +150,13 @@ def test_a_key_ring_that_cannot_be_used_is_grave_and_the_rest_is_still_looked_at
     path.rename("moved.keys")
     path.symlink_to("nowhere")
     (text,) = graves()
-    assert "cannot be opened" in text
+    assert text == (
+        f"The key ring {directory}/restauth.keys cannot be read "
+        "(Too many levels of symbolic links)."
+    )
+    path.unlink()
+    path.mkdir()
+    assert graves() == [f"The key ring {directory}/restauth.keys is not a regular file."]
     assert "registration is open: anybody can make an account." in findings()
 
 
@@ -147,6 +178,13 @@ def test_a_directory_that_others_can_write_is_grave(
     directory.chmod(mode)
     text = f"Others can replace files in {directory}: chmod go-w."
     assert set(graves()) == {text}
+
+
+def test_a_directory_that_others_can_write_is_grave_before_the_first_start(
+    directory: Path,
+) -> None:
+    directory.chmod(0o777)
+    assert set(graves()) == {f"Others can replace files in {directory}: chmod go-w."}
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
@@ -182,6 +220,7 @@ def test_the_directory_of_each_file_counts(
         ("require_https", False, True, "require_https is false: passwords may come over plain"),
         ("base_url", "", "https://a.example", "base_url is not set: Location is absolute for"),
         ("registration", "open", "closed", "registration is open: anybody can make an account."),
+        ("password_policy", "open", "nist", "password_policy is open: any password is accepted."),
         ("bcrypt_rounds", 11, 12, "bcrypt_rounds is below 12: a stolen database is guessed"),
     ],
 )
@@ -197,5 +236,10 @@ def test_a_setting_that_is_not_for_production_is_noted(
 
 
 def test_a_house_in_order_has_nothing_but_fine_findings(services: Services) -> None:
-    found = findings(require_https=True, base_url="https://a.example", registration="closed")
+    found = findings(
+        require_https=True,
+        base_url="https://a.example",
+        registration="closed",
+        password_policy="nist",
+    )
     assert list(found.values()) == ["fine", "fine"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from restauth import errors
-from restauth.errors import Failure, Fault, MethodNotAllowed, Refusal, Unavailable
+from restauth.errors import Failure, Fault, MethodNotAllowed, Refusal, Throttled, Unavailable
 
 # These are only caught; what is raised stands below them.
 ABSTRACT: set[type[Failure]] = {Failure, Refusal, Fault, Unavailable}
@@ -26,7 +26,9 @@ RAISED = [
 
 
 def make(failure: type[Failure]) -> Failure:
-    return failure(("GET",)) if issubclass(failure, MethodNotAllowed) else failure()
+    if issubclass(failure, MethodNotAllowed):
+        return failure(("GET",))
+    return failure(1) if issubclass(failure, Throttled) else failure()
 
 
 @pytest.mark.parametrize("failure", RAISED)
@@ -57,6 +59,10 @@ def test_a_failure_can_say_more_than_its_class() -> None:
 
 def test_a_refused_method_tells_those_allowed() -> None:
     assert MethodNotAllowed(("GET", "HEAD")).allowed == ("GET", "HEAD")
+
+
+def test_a_throttled_attempt_is_told_when_to_come_back() -> None:
+    assert Throttled(900).retry_after == 900
 
 
 @pytest.mark.parametrize("failure", [f for f in RAISED if issubclass(f, Unavailable)])

@@ -1,17 +1,18 @@
 """The ring in force: who notices a rotation, and when a retired key is no good any more."""
 
+import errno
 import fcntl
 import logging
 import os
 import stat
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from restauth.core.keyring import ROTATION_GRACE
+from restauth.core.keyring import ROTATION_GRACE, Key
 from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.keys import Keys
@@ -19,7 +20,8 @@ from restauth.storage.keyfile import KeyFile
 from tests.conftest import Clock
 from tests.storage.test_sqlite import calls_of
 
-DURATION = 600
+DURATION = 600  # of the tokens here
+LONG_DURATION = 86_400  # of the longest-lived kind of token
 
 MakeKeys = Callable[[], Keys]
 
@@ -32,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_keys(path: Path, clock: Clock) -> MakeKeys:
     """Keys on one file, each as in a process of its own."""
-    return lambda: Keys(KeyFile(path), clock, DURATION)
+    return lambda: Keys(KeyFile(path), clock, LONG_DURATION)
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def mint(keys: Keys) -> str:
 
 def verifies(keys: Keys, token: str) -> bool:
     try:
-        TOKENS.verify(token, keys.find, 1_800_000_000)
+        TOKENS.verify(token, lambda kid: keys.find(kid, DURATION), 1_800_000_000)
     except BadCredentials:
         return False
     return True
@@ -130,7 +132,7 @@ def test_a_bad_ring_stops_the_start_and_is_left_alone(make_keys: MakeKeys, path:
     "use",
     [
         pytest.param(lambda keys: keys.ring, id="list"),
-        pytest.param(lambda keys: keys.find("kid"), id="find"),
+        pytest.param(lambda keys: keys.find("kid", DURATION), id="find"),
         pytest.param(lambda keys: keys.rotate(revoke=False), id="rotate"),
         pytest.param(lambda keys: keys.rotate(revoke=True), id="revoke"),
         pytest.param(lambda keys: keys.prune(), id="prune"),
@@ -178,6 +180,19 @@ def test_a_retired_key_still_verifies_and_not_too_long(keys: Keys, clock: Clock)
     assert verifies(keys, mint(keys))
 
 
+def test_a_retired_key_verifies_each_kind_of_token_as_long_as_that_kind_lives(
+    keys: Keys, clock: Clock
+) -> None:
+    kid = keys.ring.signing_key.kid
+    keys.rotate(revoke=False)
+    clock.advance(DURATION + ROTATION_GRACE + 1)
+    assert keys.find(kid, DURATION) is None
+    assert keys.find(kid, DURATION + 1)
+    clock.advance(LONG_DURATION - DURATION)
+    assert keys.find(kid, LONG_DURATION) is None
+    assert keys.find(keys.ring.signing_key.kid, 0)
+
+
 def test_a_revoked_key_is_dropped_at_once_everywhere(keys: Keys, others: Keys) -> None:
     older = mint(keys)
     keys.rotate(revoke=False)
@@ -202,7 +217,7 @@ def test_a_key_is_pruned_when_its_last_token_has_expired(
 ) -> None:
     order = kids(keys)
     order.append(keys.rotate(revoke=False).signing_key.kid)
-    clock.advance(DURATION + ROTATION_GRACE)
+    clock.advance(LONG_DURATION + ROTATION_GRACE)
     command(keys)
     order.append(kids(keys)[0])
     assert kids(keys) == [order[number] for number in kept]
@@ -271,9 +286,9 @@ def open_to_others(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (Path.unlink, "There is no key ring"),
         (cut_in_half, "not well-formed JSON"),
         (open_to_others, "chmod 600"),
+        (Path.unlink, "There is no key ring"),
     ],
 )
 def test_a_file_that_cannot_be_read_any_more_leaves_the_ring_in_force(
@@ -302,6 +317,49 @@ def test_a_file_that_cannot_be_read_any_more_leaves_the_ring_in_force(
     assert len(caplog.records) == 1
 
 
+def fail(*arguments: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_rotation_that_fails_does_not_hide_the_one_before(
+    keys: Keys, others: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others.rotate(revoke=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail)
+        with pytest.raises(UnusableKeyRing):
+            keys.rotate(revoke=False)
+    assert kids(keys) == kids(others)
+
+
+def test_a_file_made_private_again_is_read(
+    keys: Keys, others: Keys, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others.rotate(revoke=False)
+    token = mint(others)
+    path.chmod(0o640)
+    assert not verifies(keys, token)
+    path.chmod(0o600)
+    assert verifies(keys, token)
+
+
+def test_a_failure_that_passes_is_got_over(
+    keys: Keys,
+    others: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Such as too many open files in the very second of a rotation."""
+    others.rotate(revoke=False)
+    token = mint(others)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        assert not verifies(keys, token)
+        assert not verifies(keys, token)
+    assert verifies(keys, token)
+    assert len(caplog.records) == 1
+
+
 # The work
 
 
@@ -312,32 +370,44 @@ def test_an_unchanged_file_is_looked_at_and_not_read(
     monkeypatch.setattr(os, "open", refuse)
     looks = calls_of(monkeypatch, os, "lstat")
     for _ in range(100):
-        assert keys.find(kid)
+        assert keys.find(kid, DURATION)
     assert len(looks) == 100
 
 
-class Gate:
-    """A lock that lets nobody in before `count` threads stand before it."""
+class Door:
+    """A lock that tells when somebody has to wait before it."""
 
-    def __init__(self, count: int) -> None:
-        self._all_here = threading.Barrier(count, timeout=30)
+    def __init__(self, knock: threading.Event) -> None:
         self._lock = threading.Lock()
+        self._knock = knock
 
     def __enter__(self) -> None:
-        self._all_here.wait()
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            self._knock.set()
+            self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
 
-def test_threads_that_notice_a_change_together_read_it_once(
+def test_while_one_thread_reads_the_new_ring_no_other_takes_the_old_one_for_it(
     keys: Keys, others: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kid = others.rotate(revoke=False).signing_key.kid
-    readings = calls_of(monkeypatch, os, "open")
-    monkeypatch.setattr(keys, "_lock", Gate(8))
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(keys.find, [kid] * 8))
-    assert [key.kid for key in found if key] == [kid] * 8
-    assert len(readings) == 1
+    is_waiting_or_done = threading.Event()
+    found: list[Future[Key | None]] = []
+    open = os.open
+
+    def open_while_another_asks(name: Path, flags: int) -> int:
+        another = threads.submit(keys.find, kid, DURATION)
+        another.add_done_callback(lambda _: is_waiting_or_done.set())
+        found.append(another)
+        assert is_waiting_or_done.wait(30)
+        return open(name, flags)
+
+    monkeypatch.setattr(keys, "_lock", Door(is_waiting_or_done))
+    monkeypatch.setattr(os, "open", open_while_another_asks)
+    with ThreadPoolExecutor(1) as threads:
+        assert keys.find(kid, DURATION)
+    (another,) = found
+    assert another.result()

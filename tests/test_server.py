@@ -1,6 +1,8 @@
 """Real servers on real sockets: journeys, stops, kills, and processes that share their files."""
 
+import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -93,18 +95,61 @@ def test_the_journey_is_the_same_on_every_server(tmp_path: Path, command: tuple[
 # Listening
 
 
-def test_the_announcement_says_where_and_with_which_files_and_policy(tmp_path: Path) -> None:
-    with Server.start(tmp_path, registration="closed") as server:
+@pytest.mark.parametrize("policy", ["open", "nist"])
+def test_the_announcement_says_where_and_with_which_files_and_policy(
+    tmp_path: Path, policy: str
+) -> None:
+    keywords = {"registration": "closed", "password_policy": policy}
+    with Server.start(tmp_path, **keywords) as server:
         assert server.get("/api/health").json == {"status": "ok"}
-        assert server.output.rstrip() == (
-            f"restauth {__version__} serves {server.address} "
-            "(database restauth.db, key ring restauth.keys, registration closed)"
+        *remarks, announcement = server.output.splitlines()
+        assert announcement == (
+            f"restauth {__version__} serves {server.address} (database restauth.db, "
+            f"key ring restauth.keys, registration closed, password policy {policy})"
         )
+    assert bool(remarks) is (policy == "open")
+    assert all("password_policy is open" in remark for remark in remarks)
 
 
-def test_several_addresses_are_all_served(tmp_path: Path) -> None:
-    command = (*RESTAUTH, "serve", "--listen", "127.0.0.1:0 127.0.0.1:0")
-    with Server.start(tmp_path, *command) as server:
+def test_standard_error_carries_the_events_as_json(tmp_path: Path) -> None:
+    shell = ("sh", "-c", 'exec "$@" 2>errors', "sh", *SERVE)
+    with Server.start(tmp_path, *shell) as server:
+        server.register(NAME, PASSWORD)
+        token = server.log_in(NAME, PASSWORD)
+        assert server.get(RESOURCE, basic(NAME, "s3cret")).status == 401
+        assert server.get(RESOURCE, basic("s3cret-as-a-name", "x")).status == 401
+        assert server.request("DELETE", "/api/token", bearer(token)).status == 204
+        assert server.end() == 0
+    said = (tmp_path / "errors").read_text()
+    remark, *events = said.splitlines()
+    assert re.fullmatch(r"[0-9-]{10} [0-9:,]{12} WARNING restauth: password_policy .+", remark)
+    lines = [json.loads(event) for event in events]
+    session_id = lines[2]["session_id"]
+    about = {"peer": "127.0.0.1", "user_id": 1}
+    assert [{name: text for name, text in line.items() if name != "time"} for line in lines] == [
+        {"event": "registered", **about},
+        {"event": "login", **about},
+        {"event": "session_started", **about, "session_id": session_id},
+        {"event": "login_failed", **about},
+        {"event": "login_failed", **about, "user_id": None},
+        {"event": "session_ended", **about, "session_id": session_id},
+    ]
+    assert all(re.fullmatch(r"[0-9-]{10}T[0-9:]{8}Z", line["time"]) for line in lines)
+    assert "s3cret" not in said
+    assert token not in said
+    assert len(server.output.splitlines()) == 1  # the announcement: no event on standard output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--listen", "127.0.0.1:0 127.0.0.1:0"),
+        ("--listen=127.0.0.1:0", "--listen=127.0.0.1:0"),
+    ],
+    ids=["in one option", "in two"],
+)
+def test_several_addresses_are_all_served(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with Server.start(tmp_path, *RESTAUTH, "serve", *options) as server:
         assert len(set(server.addresses)) == 2
         for address in server.addresses:
             with closing(server.connect(address)) as connection:
@@ -133,7 +178,7 @@ def test_ipv6_is_served_where_there_is_any(tmp_path: Path) -> None:
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        refused = run(tmp_path, "serve", "--listen", address)
+        refused = run(tmp_path, "serve", "--listen", address, password_policy="nist")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == f"restauth: Cannot listen on {address}: Address already in use.\n"
 
@@ -203,42 +248,53 @@ def test_a_thousand_slow_headers_do_not_keep_a_client_out(tmp_path: Path) -> Non
     assert "ulimit" not in server.output
 
 
-def test_a_low_file_limit_is_remarked_upon_and_serves(tmp_path: Path) -> None:
+def test_more_connections_than_files_neither_shut_out_the_first_nor_fill_the_log(
+    tmp_path: Path,
+) -> None:
     shell = ("sh", "-c", 'ulimit -n 100; exec "$@"', "sh")
-    with Server.start(tmp_path, *shell, *SERVE) as server:
-        assert server.get("/api/health").status == 200
+    with Server.start(tmp_path, *shell, *SERVE) as server, ExitStack() as stack:
+        server.register(NAME, PASSWORD)
+        first = stack.enter_context(closing(server.connect()))
+        for _ in range(150):
+            stack.enter_context(open_socket(server))
+        send(first, "GET", RESOURCE, basic(NAME, PASSWORD))
+        assert receive(first).status == 200
         server.end(signal.SIGKILL)
-    assert "restauth: only 100 files may be open: see ulimit -n\n" in server.output
+    assert "Too many open files" not in server.output
+    assert "restauth: room for 36 connections only: see ulimit -n\n" in server.output
 
 
 INFINITE = resource.RLIM_INFINITY
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "expected"),
+    ("soft", "hard", "expected", "room"),
     [
-        (1024, 4096, (2256, 4096)),
-        (1024, INFINITE, (2256, INFINITE)),
-        (1024, 2000, (2000, 2000)),
-        (2255, 2256, (2256, 2256)),
-        (2256, 4096, None),  # enough
-        (INFINITE, INFINITE, None),
+        (1024, 4096, (2064, 4096), 2000),
+        (1024, INFINITE, (2064, INFINITE), 2000),
+        (1024, 2000, (2000, 2000), 1936),
+        (2063, 2064, (2064, 2064), 2000),
+        (2063, 2063, (2063, 2063), 1999),
+        (64, 64, (64, 64), 1),  # never none at all
+        (2064, 4096, None, 2000),  # enough
+        (INFINITE, INFINITE, None, 2000),
     ],
 )
 def test_the_file_limit_is_raised_as_far_as_needed_and_allowed(
     soft: int,
     hard: int,
     expected: tuple[int, int] | None,
+    room: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limits = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: limits.append(pair))
-    server._raise_file_limit(2000)
+    assert server._raise_file_limit(2000) == room
     assert limits == ([expected] if expected else [])
-    is_too_low = expected is not None and expected[0] < 2256
-    assert capsys.readouterr().err.startswith("restauth: only 2000 files") is is_too_low
+    remark = f"restauth: room for {room} connections only: see ulimit -n\n"
+    assert capsys.readouterr().err == (remark if room < 2000 else "")
 
 
 # Stopping
@@ -265,11 +321,17 @@ def test_a_stop_lets_every_answer_out(tmp_path: Path, number: int) -> None:
             send(client, "GET", RESOURCE, basic(NAME, PASSWORD))
         statuses = [receive(clients[0]).status]
         server.process.send_signal(number)
-        statuses += [receive(client).status for client in clients[1:]]
-        assert statuses == [200] * 5
+        last = [receive(client) for client in clients[1:]]
+        assert statuses + [answer.status for answer in last] == [200] * 5
+        # Each tells its client, who would go on asking on its connection, that it ends.
+        assert last[-1].headers["connection"] == "close"
         assert server.wait() == 0
-    # The announcement and the remark upon threads: a flood must not fill the disk with more.
-    assert len(server.output.splitlines()) == 2
+    # The announcement, a remark upon the policy and one upon threads, and the events: a flood
+    # must not fill the disk with more.
+    lines = server.output.splitlines()
+    events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
+    assert events == ["registered"] + ["login"] * 5
+    assert len(lines) == len(events) + 3
     # No write-ahead log is left behind: the one file holds everything.
     assert {path.name for path in tmp_path.iterdir()} == {"restauth.db", "restauth.keys"}
 

@@ -1,12 +1,15 @@
 """The domain, built from settings: what is made, what is shared, what reaches where."""
 
+import importlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,14 +18,15 @@ from restauth import settings
 from restauth.errors import (
     BadCredentials,
     InvalidSetting,
+    UnacceptablePassword,
     UnacceptableUsername,
     UnusableKeyRing,
     UnusableStore,
 )
-from restauth.records import Account, Caller, User
+from restauth.records import Account
 from restauth.services import Services, build_keys, build_services
 from restauth.settings import Settings
-from tests.conftest import CHEAPEST, ServicesFactory
+from tests.conftest import CHEAPEST, CLIENT, Clock, ServicesFactory, by_password
 
 NAME, PASSWORD = "miguel", "python"
 
@@ -38,9 +42,7 @@ def register(services: Services) -> Account:
 
 
 def log_in(services: Services) -> str:
-    account = services.accounts.authenticate(NAME, PASSWORD)
-    user = User(account.id, account.username, (), None, "password")
-    return services.sessions.grant(Caller(user, account)).token
+    return services.sessions.grant(by_password(services, NAME, PASSWORD), CLIENT).token
 
 
 # What is made, and when
@@ -96,11 +98,13 @@ def test_the_key_ring_alone_needs_no_database(here: Settings) -> None:
     assert not here.database.exists()
 
 
-def test_closing_lets_go_of_the_database(services: Services) -> None:
-    register(services)
-    write_ahead_log = Path(f"{services.settings.database}-wal")
-    assert write_ahead_log.exists()
-    services.close()
+def test_services_let_go_of_the_database_when_their_block_ends(
+    make_services: ServicesFactory,
+) -> None:
+    with make_services() as services:
+        register(services)
+        write_ahead_log = Path(f"{services.settings.database}-wal")
+        assert write_ahead_log.exists()
     assert not write_ahead_log.exists()  # SQLite removes it with the last connection
 
 
@@ -186,6 +190,194 @@ def test_the_pattern_of_the_settings_rules_registration(make_services: ServicesF
     services.accounts.register("abc", PASSWORD)
     with pytest.raises(UnacceptableUsername):
         services.accounts.register("abcd", PASSWORD)
+
+
+def test_the_durations_of_the_settings_rule_what_a_login_is_given(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    services = make_services(token_duration=20, session_duration=60, refresh_duration=70)
+    register(services)
+    account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    grant = services.sessions.start(account, CLIENT)
+    assert (grant.duration, grant.refresh_duration) == (20, 70)
+    session = services.sessions.identify(grant.token).proof
+    assert getattr(session, "renewable_until", None) == clock.now + 60
+
+
+@pytest.mark.parametrize(
+    "durations",
+    [
+        {"token_duration": 100, "refresh_duration": 60},
+        {"token_duration": 10, "refresh_duration": 100},
+    ],
+    ids=str,
+)
+def test_a_retired_key_is_kept_as_long_as_the_longest_lived_token(
+    make_services: ServicesFactory, clock: Clock, durations: dict[str, object]
+) -> None:
+    keys = make_services(**durations).keys
+    kept = keys.ring.signing_key.kid
+    keys.rotate(revoke=False)
+    clock.advance(100)
+    assert kept in [key.kid for key in keys.prune().keys]
+    clock.advance(6)  # with the grace for what was just being signed
+    assert kept not in [key.kid for key in keys.prune().keys]
+
+
+# The policy of new passwords
+
+
+CHECK = """
+asked = []
+
+def refuse_colours(password, username):
+    asked.append((password, username))
+    return "No colours, please." if "green" in password else None
+
+def stumble(password, username):
+    raise ZeroDivisionError
+
+no_function = "refuse_colours"
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module of an embedder, where Python finds it."""
+    (tmp_path / "house_rules.py").write_text(CHECK)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("house_rules")
+    del sys.modules["house_rules"]
+
+
+def refusal_of(services: Services, password: str, username: str = NAME) -> str:
+    with pytest.raises(UnacceptablePassword) as caught:
+        services.accounts.register(username, password)
+    return str(caught.value)
+
+
+def test_any_password_is_good_by_default(services: Services) -> None:
+    services.accounts.register(NAME, NAME)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        pytest.param("Tr0ub4dor&3 woo", id="15 characters"),
+        pytest.param("correct horse battery", id="words"),
+        pytest.param("\N{SNAKE}\N{CAT}" * 7 + "!", id="15 characters of 57 bytes"),
+    ],
+)
+def test_the_nist_policy_lets_an_uncommon_password_pass(
+    make_services: ServicesFactory, password: str
+) -> None:
+    make_services(password_policy="nist").accounts.register(NAME, password)
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        pytest.param("Tr0ub4dor&3 wo", "at least 15 characters", id="14 characters"),
+        pytest.param("passwordpassword", "common passwords", id="a common one, doubled"),
+        pytest.param("Professor-Marvel", "the name of the user", id="the user's own name"),
+        pytest.param("professor-marvelRESTAUTH", "of names alone", id="with the service's"),
+        pytest.param("https://auth.example", "of the service", id="the issuer"),
+        pytest.param("the-shop-of-shops", "of the service", id="the audience"),
+        pytest.param("The Staff Of The Shop", "of the service", id="the realm"),
+    ],
+)
+def test_the_nist_policy_refuses_and_says_why(
+    make_services: ServicesFactory, password: str, reason: str
+) -> None:
+    services = make_services(
+        password_policy="nist",
+        issuer="https://auth.example",
+        audience="the-shop-of-shops",
+        realm="The staff of the shop",
+    )
+    assert reason in refusal_of(services, password, "professor-marvel")
+    assert list(services.accounts.list()) == []
+
+
+def test_a_password_set_under_a_laxer_policy_still_logs_in(make_services: ServicesFactory) -> None:
+    register(make_services())
+    log_in(make_services(password_policy="nist"))
+
+
+def test_the_embedders_own_check_is_asked_for_every_new_password(
+    make_services: ServicesFactory, rules: ModuleType
+) -> None:
+    services = make_services(password_check="house_rules:refuse_colours")
+    accounts = services.accounts
+    assert refusal_of(services, "evergreen") == "No colours, please."
+    account = accounts.find(accounts.register("Miguel", PASSWORD))
+    with pytest.raises(UnacceptablePassword, match="colours"):
+        accounts.set_password(account, "green")
+    with pytest.raises(UnacceptablePassword, match="colours"):
+        accounts.change_password(account, "greener", CLIENT)
+    with pytest.raises(UnacceptablePassword, match="colours"):
+        accounts.reset_password(accounts.make_reset_code(account), "greenest", CLIENT)
+    assert rules.asked == [
+        ("evergreen", NAME),
+        (PASSWORD, "Miguel"),
+        ("green", "Miguel"),
+        ("greener", "Miguel"),
+        ("greenest", "Miguel"),
+    ]
+    services.logins.authenticate("Miguel", PASSWORD, CLIENT)  # a login asks nothing
+    assert len(rules.asked) == 5
+
+
+def test_the_check_is_not_asked_about_what_the_policy_refuses(
+    make_services: ServicesFactory, rules: ModuleType
+) -> None:
+    services = make_services(password_policy="nist", password_check="house_rules:refuse_colours")
+    assert "at least 15" in refusal_of(services, "evergreen")
+    assert rules.asked == []
+    assert refusal_of(services, "the evergreen oak") == "No colours, please."
+
+
+def test_a_check_that_stumbles_lets_nothing_be_written(
+    make_services: ServicesFactory, rules: ModuleType
+) -> None:
+    account = register(make_services())
+    accounts = make_services(password_check="house_rules:stumble").accounts
+    code = accounts.make_reset_code(account)
+    for new_password in (
+        lambda: accounts.register("susan", PASSWORD),
+        lambda: accounts.set_password(account, "another"),
+        lambda: accounts.change_password(account, "another", CLIENT),
+        lambda: accounts.reset_password(code, "another", CLIENT),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            new_password()
+    assert list(accounts.list()) == [account]
+    make_services().accounts.reset_password(code, "another", CLIENT)  # the code is still good
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("house_rulez:refuse_colours", id="no such module"),
+        pytest.param("house_rules.deeper:refuse_colours", id="no package"),
+        pytest.param("house_rules:refuse_colors", id="no such function"),
+        pytest.param("house_rules:no_function", id="not callable"),
+        pytest.param("slip:refuse_colours", id="a slip of the pen"),
+        pytest.param("crash:refuse_colours", id="an error at import"),
+    ],
+)
+@pytest.mark.usefixtures("rules")
+def test_a_check_that_cannot_be_found_stops_the_start(
+    make_services: ServicesFactory, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "slip.py").write_text("def refuse_colours(password, username)\n    return None\n")
+    (tmp_path / "crash.py").write_text("1 / 0\n")
+    with pytest.raises(InvalidSetting) as caught:
+        make_services(password_check=name)
+    message = str(caught.value)
+    assert message.startswith(f"password_check is {name!r}: ")
+    assert message.isprintable()
+    assert message.endswith(".")
 
 
 def test_nothing_is_swapped_under_a_running_service(services: Services) -> None:

@@ -40,6 +40,8 @@ _FAMOUS = frozenset(
         bytes(range(1, 33)),
     }
 )
+# A public key in the place of a secret is known to everybody (PyJWT's advisory of 2022).
+_OTHER_KEYS = (b"BEGIN ", b"ssh-", b"ecdsa-", b'"kty"')
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,9 +167,12 @@ def _parse_secret(k: Any) -> bytes | None:
 
 
 def _is_weak(secret: bytes) -> bool:
+    bare = secret.rstrip(b"\0")  # HMAC pads a key with zeros: K and K + NUL are one key
     return (
         len(secret) < MIN_SECRET_LENGTH
-        or secret.strip() in _FAMOUS
+        or len(bare) < MIN_SECRET_LENGTH - 8  # a random key may end in a NUL or two
+        or not _FAMOUS.isdisjoint((bare, bare.strip(), secret.strip(b"\0 \t\r\n\v\f")))
         or len(set(secret)) < MIN_DISTINCT_BYTES
         or secret in (secret + secret)[1:-1]  # a word repeated is its own rotation
+        or any(mark in secret for mark in _OTHER_KEYS)
     )

@@ -48,9 +48,9 @@ def verify(password: str, password_hash: str | None, cost: int) -> bool:
     return hmac.compare_digest(digest.encode("ascii"), stored_digest.encode("ascii"))
 
 
-def needs_rehash(password_hash: str, cost: int) -> bool:
+def needs_rehash(password_hash: str | None, cost: int) -> bool:
     """Whether the next correct login should replace this hash."""
-    parts = _parse(password_hash)
+    parts = _parse(password_hash or "")
     return parts is None or parts[0] != cost
 
 

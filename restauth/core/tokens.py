@@ -28,7 +28,7 @@ CLOCK_SKEW = 60  # seconds that `iat` may lie ahead: a clock set back must not r
 MEMO_SIZE = 4096  # verified signatures remembered, some 1 KiB each
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_MIN_LENGTH = 65  # a registered name has 64 characters at most, so that none looks like a token
+_MIN_LENGTH = 65  # a name that was registered has 64 characters at most
 _SUBJECT = re.compile(r"[1-9][0-9]{0,18}")
 
 

@@ -25,34 +25,29 @@ class KeyFile:
         self.path = path.absolute()
         self._name = str(self.path)  # `version` is asked once a request: spare the conversion
 
-    def version(self) -> tuple[int, int, int] | None:
-        """Changes whenever the file is replaced; None when it is not to be seen."""
+    def version(self) -> tuple[int, ...] | None:
+        """Changes whenever the file is replaced or its mode is mended; None when it is not to be
+        seen."""
         try:
             status = os.lstat(self._name)
         except OSError:
             return None
-        return status.st_dev, status.st_ino, status.st_mtime_ns
+        return status.st_dev, status.st_ino, status.st_ctime_ns
 
     def read(self) -> bytes | None:
         """The bytes; None when there is no file of that name."""
         try:
             # O_NOFOLLOW: whoever owns a link may turn it. O_NONBLOCK: a pipe must not hang us.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                self._refuse_unsafe(os.fstat(descriptor))
+                return os.read(descriptor, MAX_SIZE)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(f"cannot be opened ({error.strerror})") from None
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise self._unusable("is not a regular file")
-            if status.st_uid != os.geteuid():
-                raise self._unusable("belongs to another user")
-            if status.st_mode & 0o077:
-                raise self._unusable("can be read or written by others: chmod 600")
-            if status.st_size > MAX_SIZE:
-                raise self._unusable("is too large")
-            return file.read(MAX_SIZE)
+            raise self._unusable(f"cannot be read ({error.strerror})") from None
 
     def create(self, content: bytes) -> None:
         """Make the file with this content; if somebody else has just made it, theirs counts."""
@@ -96,6 +91,16 @@ class KeyFile:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(f"cannot be written ({error.strerror})") from None
+
+    def _refuse_unsafe(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unusable("is not a regular file")
+        if status.st_uid != os.geteuid():
+            raise self._unusable("belongs to another user")
+        if status.st_mode & 0o077:
+            raise self._unusable("can be read or written by others: chmod 600")
+        if status.st_size > MAX_SIZE:
+            raise self._unusable("is too large")
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY)

@@ -32,4 +32,38 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX sessions_by_user ON sessions (user_id, last_used_at)",
         "CREATE INDEX sessions_by_expiry ON sessions (expires_at)",
     ),
+    (
+        "ALTER TABLE users ADD COLUMN roles TEXT NOT NULL DEFAULT ''",
+        # Counts the passwords that the account has had: a renewed hash is not a new password.
+        "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 1",
+        # Without a refresh token `refresh_counter` is null; with one, it says which is the current.
+        "ALTER TABLE sessions ADD COLUMN refresh_counter INTEGER",
+        "ALTER TABLE sessions ADD COLUMN rotated_at INTEGER",
+        "ALTER TABLE sessions ADD COLUMN renewable_until INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE sessions ADD COLUMN peer TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sessions ADD COLUMN user_agent TEXT NOT NULL DEFAULT ''",
+        "UPDATE sessions SET renewable_until = expires_at",
+        """
+        CREATE TABLE reset_codes (
+            user_id INTEGER PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+            selector TEXT NOT NULL UNIQUE,
+            secret_digest TEXT NOT NULL,
+            expires_at INTEGER NOT NULL
+        ) STRICT
+        """,
+        # A row counts the failures of a name, of a peer (then the name is empty), or of both.
+        # `is_kept` is 1 for the name of an account: no flood of invented names pushes it out.
+        """
+        CREATE TABLE failures (
+            name TEXT NOT NULL,
+            peer TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            counted_from INTEGER NOT NULL,
+            blocked_until INTEGER NOT NULL,
+            is_kept INTEGER NOT NULL,
+            PRIMARY KEY (name, peer)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX failures_by_age ON failures (is_kept, counted_from)",
+    ),
 )

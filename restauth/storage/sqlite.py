@@ -8,6 +8,7 @@ one that is not ours, and turns what the machine does to us (busy, full, gone, d
 import os
 import sqlite3
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -50,16 +51,17 @@ class SQLite:
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path.absolute()
         self._idle: deque[sqlite3.Connection] = deque()
-        self._pid = os.getpid()
+        _engines.add(self)
         try:
             if create:
                 _create_private(self.path)
             self._file = _identity(self.path)
             self._next_look = 0.0
+            _refuse_foreign(self.path)
             with closing(self._connect(OPENING_TIMEOUT)) as connection:
                 _migrate(connection, self.path)
         except (OSError, sqlite3.Error) as error:
-            raise _unusable(path, error) from None
+            raise _unusable(self.path, error) from None
 
     def execute(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """Run one statement in a transaction of its own. Raises StoreUnavailable."""
@@ -134,12 +136,6 @@ class SQLite:
 
         Writes to an unlinked file succeed, and are lost. Raises StoreUnavailable.
         """
-        if self._pid != os.getpid():
-            # A connection must not cross a fork (https://sqlite.org/howtocorrupt.html section
-            # 2.6). It is not closed either: that would drop the parent's locks.
-            _parents_connections.extend(self._idle)
-            self._idle.clear()
-            self._pid = os.getpid()
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -152,34 +148,49 @@ class SQLite:
         self._next_look = now + 1
 
     def _connect(self, busy_timeout: int) -> sqlite3.Connection:
-        # The pool hands a connection to one thread at a time, hence check_same_thread=False.
+        # mode=rw never makes a file, https://sqlite.org/uri.html. The pool hands a connection to
+        # one thread at a time, hence check_same_thread=False.
         connection = sqlite3.connect(
-            self.path, timeout=busy_timeout / 1000, isolation_level=None, check_same_thread=False
+            f"{self.path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_timeout / 1000,
+            isolation_level=None,
+            check_same_thread=False,
         )
-        connection.execute("PRAGMA synchronous = FULL")  # an answered write survives power loss
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # an answered write survives power loss
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
-_parents_connections: list[sqlite3.Connection] = []  # kept, so that nothing ever closes them
+_engines: "weakref.WeakSet[SQLite]" = weakref.WeakSet()
 
 
-def find_fault(path: Path) -> str | None:
-    """What is wrong with a database file, read whole and not changed; None when nothing is."""
+def _close_all() -> None:
+    """A connection must not cross a fork: the child would inherit SQLite's belief in locks that it
+    does not hold (https://sqlite.org/howtocorrupt.html section 2.6)."""
+    for engine in list(_engines):
+        engine.close()
+
+
+os.register_at_fork(before=_close_all)
+
+
+def inspect(path: Path) -> bool:
+    """Whether a database file, read whole and not changed, has the newest schema.
+
+    Raises UnusableStore when it is not ours, damaged or newer than this code.
+    """
     try:
-        # mode=ro never makes a file, https://sqlite.org/uri.html
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection:
-            if _version(connection, path) < len(MIGRATIONS):
-                return f"The database {path} is of an older restauth: the next start migrates it."
+        with closing(_open_read_only(path)) as connection:
             _refuse_damaged(connection, path, max_pages=None)
+            return _version(connection, path) == len(MIGRATIONS)
     except sqlite3.Error as error:
-        return str(_unusable(path, error))
-    except UnusableStore as error:
-        return str(error)
-    return None
+        raise _unusable(path, error) from None
 
 
 def _unusable(path: Path, error: Exception) -> UnusableStore:
@@ -203,13 +214,33 @@ def _result_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Opening for writing would already mend what another program left behind in a crash."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header or header[68:72] == APPLICATION_ID.to_bytes(4, "big"):
+        return
+    if len(header) == 1:
+        raise UnusableStore(f"The database {path} belongs to another program.")
+    with closing(_open_read_only(path)) as connection:
+        _version(connection, path)
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    # mode=ro never makes a database, but a WAL: immutable, when nobody has it open, spares it.
+    is_idle = not path.with_name(path.name + "-wal").exists()
+    options = "mode=ro&immutable=1" if is_idle else "mode=ro"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}", uri=True, timeout=OPENING_TIMEOUT / 1000
+    )
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, each migration in one transaction, whoever else starts too."""
-    if _version(connection, path) == len(MIGRATIONS):
+    version = _version(connection, path)
+    if version:
         _refuse_damaged(connection, path)
-        return
     _switch_to_wal(connection)
-    version = 0
     while version < len(MIGRATIONS):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -227,13 +258,17 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The number of migrations that the file has seen. Raises UnusableStore if it is not ours."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # One statement, one state of the file: another process may be at its first migration.
+    application_id, version, objects = connection.execute(
+        """
+        SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+        FROM pragma_application_id, pragma_user_version
+        """
+    ).fetchone()
     if application_id == APPLICATION_ID and 0 < version <= len(MIGRATIONS):
         return int(version)
     if application_id == APPLICATION_ID:
         raise UnusableStore(f"The database {path} was written by a newer restauth.")
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id or version or objects:
         raise UnusableStore(f"The database {path} belongs to another program.")
     return 0
@@ -261,15 +296,19 @@ def _refuse_damaged(
 ) -> None:
     """Raises UnusableStore. Larger files than `max_pages` are not read whole."""
     with closing(sqlite3.connect(":memory:")) as pattern:
-        for statement in (statement for migration in MIGRATIONS for statement in migration):
-            pattern.execute(statement)
-        if _schema(pattern) != _schema(connection):
+        connection.execute("BEGIN")  # one state of the file: another process may be migrating it
+        for migration in MIGRATIONS[: _version(connection, path)]:
+            for statement in migration:
+                pattern.execute(statement)
+        found = _schema(connection)
+        connection.execute("ROLLBACK")
+        if found != _schema(pattern):
             raise UnusableStore(f"The tables of the database {path} are not as we made them.")
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     if max_pages is None or pages <= max_pages:
         (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if finding != "ok":
-            raise UnusableStore(f"The database {path} is damaged: {finding}.")
+            raise UnusableStore(f"The database {path} is damaged: {' '.join(finding.split())}.")
 
 
 def _schema(connection: sqlite3.Connection) -> Sequence[Row]:

@@ -5,18 +5,22 @@ SQLite and PostgreSQL share. A method is one transaction: what it checks and wha
 come apart. The store does not judge; it says what it found. Times are epoch seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 
-from restauth.records import Account, Session
-from restauth.storage.sqlite import SQLite
+from restauth.records import Account, Failures, Session
+from restauth.storage.sqlite import Row, SQLite
 
 MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
 PRUNED_AT_ONCE = 100  # bounds how long one login holds the write lock for others' old sessions
 LISTED_AT_ONCE = 1000
+MAX_FAILURES_ROWS = 10_000  # 10 MB at the most, and a row for each account; the oldest go first
+
+FailureCounts = Mapping[tuple[str, str], Failures]
 
 
 class Store:
-    """Users and sessions. Every method may raise StoreUnavailable."""
+    """Users, sessions, reset codes, failures. Every method may raise StoreUnavailable."""
 
     def __init__(self, engine: SQLite) -> None:
         self._execute = engine.execute
@@ -32,42 +36,45 @@ class Store:
     def add_user(
         self, username: str, canonical_username: str, password_hash: str, now: int
     ) -> int | None:
-        """The new user's id; None when the name is taken."""
-        rows = self._execute(
-            """
-            INSERT INTO users (username, canonical_username, password_hash, created_at)
-            VALUES (:username, :canonical_username, :password_hash, :now)
-            ON CONFLICT (canonical_username) DO NOTHING
-            RETURNING id
-            """,
-            {
-                "username": username,
-                "canonical_username": canonical_username,
-                "password_hash": password_hash,
-                "now": now,
-            },
-        )
+        """The new user's id; None when the name is taken. Failures of the name are forgotten."""
+        with self._transaction() as execute:
+            rows = execute(
+                """
+                INSERT INTO users (username, canonical_username, password_hash, created_at)
+                VALUES (:username, :canonical_username, :password_hash, :now)
+                ON CONFLICT (canonical_username) DO NOTHING
+                RETURNING id
+                """,
+                {
+                    "username": username,
+                    "canonical_username": canonical_username,
+                    "password_hash": password_hash,
+                    "now": now,
+                },
+            )
+            if rows:
+                execute("DELETE FROM failures WHERE name = :name", {"name": canonical_username})
         return rows[0][0] if rows else None
 
     def find_user(self, user_id: int) -> Account | None:
         rows = self._execute(
             """
-            SELECT id, username, password_hash, created_at, locked_at
+            SELECT id, username, password_hash, created_at, locked_at, password_version, roles
             FROM users WHERE id = :user_id
             """,
             {"user_id": user_id},
         )
-        return Account(*rows[0]) if rows else None
+        return _account(rows[0]) if rows else None
 
     def find_user_by_name(self, canonical_username: str) -> Account | None:
         rows = self._execute(
             """
-            SELECT id, username, password_hash, created_at, locked_at
+            SELECT id, username, password_hash, created_at, locked_at, password_version, roles
             FROM users WHERE canonical_username = :canonical_username
             """,
             {"canonical_username": canonical_username},
         )
-        return Account(*rows[0]) if rows else None
+        return _account(rows[0]) if rows else None
 
     def list_users(self) -> Iterator[Account]:
         """All users in the order of their ids, read a page at a time: memory does not grow."""
@@ -75,18 +82,18 @@ class Store:
         while True:
             rows = self._execute(
                 """
-                SELECT id, username, password_hash, created_at, locked_at
+                SELECT id, username, password_hash, created_at, locked_at, password_version, roles
                 FROM users WHERE id > :last_id ORDER BY id LIMIT :limit
                 """,
                 {"last_id": last_id, "limit": LISTED_AT_ONCE},
             )
-            yield from (Account(*row) for row in rows)
+            yield from map(_account, rows)
             if len(rows) < LISTED_AT_ONCE:
                 return
             last_id = rows[-1][0]
 
-    def replace_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
-        """Renew the hash of an unchanged password; False when the row has changed meanwhile."""
+    def renew_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
+        """Another hash of the same password; False when the row has changed meanwhile."""
         rows = self._execute(
             """
             UPDATE users SET password_hash = :new_hash
@@ -97,15 +104,42 @@ class Store:
         )
         return bool(rows)
 
-    def set_password_hash(self, user_id: int, password_hash: str) -> bool:
-        """A new password: with it all the user's sessions end. False without such a user."""
+    def set_password_hash(self, user_id: int, new_hash: str, version: int | None = None) -> bool:
+        """A new password: with it all sessions and reset codes of the user end.
+
+        `version` is the owner's proof: then it is False also when the password has since changed
+        or the account was locked. False without such a user.
+        """
         with self._transaction() as execute:
             rows = execute(
-                "UPDATE users SET password_hash = :password_hash WHERE id = :user_id RETURNING id",
-                {"user_id": user_id, "password_hash": password_hash},
+                """
+                UPDATE users
+                SET password_hash = :new_hash, password_version = password_version + 1
+                WHERE id = :user_id AND password_version = coalesce(:version, password_version)
+                    AND (locked_at IS NULL OR CAST(:version AS INTEGER) IS NULL)
+                RETURNING id
+                """,
+                {"user_id": user_id, "new_hash": new_hash, "version": version},
             )
-            execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
+            if rows:
+                execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
+                execute("DELETE FROM reset_codes WHERE user_id = :user_id", {"user_id": user_id})
         return bool(rows)
+
+    def change_roles(
+        self, user_id: int, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    ) -> tuple[str, ...] | None:
+        """Write what `change` makes of the roles; the new ones, or None without such a user."""
+        with self._transaction() as execute:
+            rows = execute("SELECT roles FROM users WHERE id = :user_id", {"user_id": user_id})
+            if not rows:
+                return None
+            roles = change(_roles(rows[0][0]))
+            execute(
+                "UPDATE users SET roles = :roles WHERE id = :user_id",
+                {"user_id": user_id, "roles": ",".join(roles)},
+            )
+        return roles
 
     def lock_user(self, user_id: int, now: int) -> bool:
         """Lock the account and end its sessions. False without such a user."""
@@ -128,16 +162,28 @@ class Store:
         )
         return bool(rows)
 
-    def delete_user(self, user_id: int) -> bool:
-        """The user and, by the foreign key, all sessions are gone. False without such a user."""
-        rows = self._execute(
-            "DELETE FROM users WHERE id = :user_id RETURNING id", {"user_id": user_id}
-        )
+    def delete_user(
+        self, user_id: int, canonical_username: str, version: int | None = None
+    ) -> bool:
+        """The user and, by the foreign keys, all that is theirs are gone, and failures of the name
+        are forgotten. False as for `set_password_hash`."""
+        with self._transaction() as execute:
+            rows = execute(
+                """
+                DELETE FROM users
+                WHERE id = :user_id AND password_version = coalesce(:version, password_version)
+                    AND (locked_at IS NULL OR CAST(:version AS INTEGER) IS NULL)
+                RETURNING id
+                """,
+                {"user_id": user_id, "version": version},
+            )
+            if rows:
+                execute("DELETE FROM failures WHERE name = :name", {"name": canonical_username})
         return bool(rows)
 
     # Sessions
 
-    def add_session(self, session_id: str, account: Account, now: int, expires_at: int) -> bool:
+    def add_session(self, session: Session, password_version: int) -> bool:
         """Begin a session for an account *as it was read when its password was verified*.
 
         False when the account has since been deleted, locked, or given another password: a login
@@ -151,60 +197,100 @@ class Store:
                     ORDER BY expires_at LIMIT :limit
                 )
                 """,
-                {"now": now, "limit": PRUNED_AT_ONCE},
+                {"now": session.created_at, "limit": PRUNED_AT_ONCE},
             )
             rows = execute(
                 """
-                INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at)
-                SELECT :session_id, id, :now, :now, :expires_at FROM users
-                WHERE id = :user_id AND password_hash = :password_hash AND locked_at IS NULL
+                INSERT INTO sessions (
+                    id, user_id, created_at, last_used_at, expires_at, renewable_until,
+                    refresh_counter, rotated_at, peer, user_agent
+                )
+                SELECT
+                    :id, id, :created_at, :last_used_at, :expires_at, :renewable_until,
+                    :refresh_counter, :rotated_at, :peer, :user_agent
+                FROM users
+                WHERE id = :user_id AND password_version = :version AND locked_at IS NULL
                 RETURNING id
                 """,
-                {
-                    "session_id": session_id,
-                    "user_id": account.id,
-                    "password_hash": account.password_hash,
-                    "now": now,
-                    "expires_at": expires_at,
-                },
+                {**asdict(session), "version": password_version},
             )
-            execute(
-                """
-                DELETE FROM sessions WHERE id IN (
-                    SELECT id FROM sessions WHERE user_id = :user_id AND id <> :session_id
-                    ORDER BY last_used_at DESC, id LIMIT :limit OFFSET :kept
+            if rows:
+                execute(
+                    """
+                    DELETE FROM sessions WHERE id IN (
+                        SELECT id FROM sessions WHERE user_id = :user_id AND id <> :session_id
+                        ORDER BY last_used_at DESC, id LIMIT :limit OFFSET :kept
+                    )
+                    """,
+                    {
+                        "user_id": session.user_id,
+                        "session_id": session.id,
+                        "limit": MAX_SESSIONS,
+                        "kept": MAX_SESSIONS - 1,
+                    },
                 )
-                """,
-                {
-                    "user_id": account.id,
-                    "session_id": session_id,
-                    "limit": MAX_SESSIONS,
-                    "kept": MAX_SESSIONS - 1,
-                },
-            )
         return bool(rows)
 
-    def find_session(self, session_id: str, user_id: int, now: int) -> Session | None:
-        """The session, if it lives and is that user's, and the user is there and not locked."""
+    def find_session(self, session_id: str, now: int) -> Session | None:
+        """The session, if it lives and its user is there and not locked."""
         rows = self._execute(
             """
-            SELECT sessions.id, user_id, username, sessions.created_at, last_used_at, expires_at
+            SELECT
+                sessions.id, user_id, username, roles, sessions.created_at, last_used_at,
+                expires_at, renewable_until, refresh_counter, rotated_at, peer, user_agent
             FROM sessions JOIN users ON users.id = user_id
-            WHERE sessions.id = :session_id AND user_id = :user_id
-                AND expires_at > :now AND locked_at IS NULL
+            WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL
             """,
-            {"session_id": session_id, "user_id": user_id, "now": now},
+            {"session_id": session_id, "now": now},
         )
-        return Session(*rows[0]) if rows else None
+        return _session(rows[0]) if rows else None
+
+    def list_sessions(self, user_id: int, now: int) -> list[Session]:
+        """The user's live sessions, the one used last first."""
+        rows = self._execute(
+            """
+            SELECT
+                sessions.id, user_id, username, roles, sessions.created_at, last_used_at,
+                expires_at, renewable_until, refresh_counter, rotated_at, peer, user_agent
+            FROM sessions JOIN users ON users.id = user_id
+            WHERE user_id = :user_id AND expires_at > :now
+            ORDER BY last_used_at DESC, sessions.id
+            """,
+            {"user_id": user_id, "now": now},
+        )
+        return [_session(row) for row in rows]
 
     def touch_session(self, session_id: str, now: int) -> bool:
-        """Note that a token was issued for it. False when it has ended."""
+        """Note that a token renewed another. False when the session has ended or may not."""
         rows = self._execute(
             """
             UPDATE sessions SET last_used_at = :now
-            WHERE id = :session_id AND expires_at > :now RETURNING id
+            WHERE id = :session_id AND expires_at > :now AND renewable_until > :now RETURNING id
             """,
             {"session_id": session_id, "now": now},
+        )
+        return bool(rows)
+
+    def rotate_session(self, session_id: str, counter: int, now: int, renewable_until: int) -> bool:
+        """Give the session's turn on: of those who hold this counter, exactly one gets True."""
+        rows = self._execute(
+            """
+            UPDATE sessions SET
+                refresh_counter = refresh_counter + 1,
+                rotated_at = :now,
+                last_used_at = :now,
+                renewable_until = CASE
+                    WHEN expires_at < :renewable_until THEN expires_at ELSE :renewable_until
+                END
+            WHERE id = :session_id AND refresh_counter = :counter AND expires_at > :now
+            RETURNING id
+            """,
+            {
+                "session_id": session_id,
+                "counter": counter,
+                "now": now,
+                "renewable_until": renewable_until,
+            },
         )
         return bool(rows)
 
@@ -224,3 +310,154 @@ class Store:
             "DELETE FROM sessions WHERE user_id = :user_id RETURNING id", {"user_id": user_id}
         )
         return len(rows)
+
+    # Reset codes
+
+    def set_reset_code(
+        self, user_id: int, selector: str, secret_digest: str, expires_at: int
+    ) -> bool:
+        """The user's one code; an earlier one is void. False without such a user."""
+        rows = self._execute(
+            """
+            INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at)
+            SELECT id, :selector, :secret_digest, :expires_at FROM users WHERE id = :user_id
+            ON CONFLICT (user_id) DO UPDATE SET
+                selector = excluded.selector,
+                secret_digest = excluded.secret_digest,
+                expires_at = excluded.expires_at
+            RETURNING user_id
+            """,
+            {
+                "user_id": user_id,
+                "selector": selector,
+                "secret_digest": secret_digest,
+                "expires_at": expires_at,
+            },
+        )
+        return bool(rows)
+
+    def find_reset_code(self, selector: str, now: int) -> tuple[int, str] | None:
+        """The user's id and the digest of the secret, while the code lives."""
+        rows = self._execute(
+            """
+            SELECT user_id, secret_digest FROM reset_codes
+            WHERE selector = :selector AND expires_at > :now
+            """,
+            {"selector": selector, "now": now},
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def use_reset_code(self, selector: str, new_hash: str, now: int) -> bool:
+        """Set the password of the code's user and end all sessions; of those who use one code at
+        once, exactly one gets True."""
+        with self._transaction() as execute:
+            rows = execute(
+                """
+                DELETE FROM reset_codes WHERE selector = :selector AND expires_at > :now
+                RETURNING user_id
+                """,
+                {"selector": selector, "now": now},
+            )
+            if rows:
+                user_id = rows[0][0]
+                execute(
+                    """
+                    UPDATE users
+                    SET password_hash = :new_hash, password_version = password_version + 1
+                    WHERE id = :user_id
+                    """,
+                    {"user_id": user_id, "new_hash": new_hash},
+                )
+                execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
+        return bool(rows)
+
+    # Failures
+
+    def find_failures(self, name: str, network: str) -> dict[tuple[str, str], Failures]:
+        """The counts of the name, of the network, and of the name from the network."""
+        return _failures(self._execute(_FIND_FAILURES, {"name": name, "network": network}))
+
+    def change_failures(
+        self,
+        name: str,
+        network: str,
+        change: Callable[[FailureCounts], Mapping[tuple[str, str], Failures | None]],
+        *,
+        is_account: bool = False,
+    ) -> None:
+        """Read the same counts and write what `change` makes of them, None for no row, with
+        nobody between. What `change` raises leaves everything as it was.
+
+        `is_account` says that somebody has the name: then its count is never pushed out.
+        """
+        with self._transaction() as execute:
+            found = _failures(execute(_FIND_FAILURES, {"name": name, "network": network}))
+            for (row_name, row_peer), failures in change(found).items():
+                if failures is None:
+                    execute(
+                        "DELETE FROM failures WHERE name = :name AND peer = :peer",
+                        {"name": row_name, "peer": row_peer},
+                    )
+                    continue
+                execute(
+                    """
+                    INSERT INTO failures (
+                        name, peer, count, counted_from, blocked_until, is_kept
+                    )
+                    VALUES (:name, :peer, :count, :counted_from, :blocked_until, :is_kept)
+                    ON CONFLICT (name, peer) DO UPDATE SET
+                        count = excluded.count,
+                        counted_from = excluded.counted_from,
+                        blocked_until = excluded.blocked_until,
+                        is_kept = CASE
+                            WHEN excluded.is_kept > failures.is_kept THEN excluded.is_kept
+                            ELSE failures.is_kept
+                        END
+                    """,
+                    {
+                        "name": row_name,
+                        "peer": row_peer,
+                        "is_kept": int(is_account and not row_peer),
+                        **asdict(failures),
+                    },
+                )
+            rows = execute("SELECT count(*) FROM failures WHERE is_kept = 0", {})
+            excess = rows[0][0] - MAX_FAILURES_ROWS
+            if excess > 0:
+                execute(
+                    """
+                    DELETE FROM failures WHERE (name, peer) IN (
+                        SELECT name, peer FROM failures WHERE is_kept = 0
+                        ORDER BY counted_from LIMIT :excess
+                    )
+                    """,
+                    {"excess": excess},
+                )
+
+    def forget_failures(self, name: str) -> None:
+        self._execute("DELETE FROM failures WHERE name = :name", {"name": name})
+
+
+_FIND_FAILURES = """
+    SELECT name, peer, count, counted_from, blocked_until FROM failures
+    WHERE (name = :name AND peer = '') OR (name = :name AND peer = :network)
+        OR (name = '' AND peer = :network)
+"""
+
+
+def _account(row: Row) -> Account:
+    user_id, username, password_hash, created_at, locked_at, version, roles = row
+    return Account(user_id, username, password_hash, created_at, locked_at, version, _roles(roles))
+
+
+def _session(row: Row) -> Session:
+    session_id, user_id, username, roles, *columns = row
+    return Session(session_id, user_id, username, _roles(roles), *columns)
+
+
+def _roles(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _failures(rows: list[Row]) -> dict[tuple[str, str], Failures]:
+    return {(name, peer): Failures(*counts) for name, peer, *counts in rows}

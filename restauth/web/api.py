@@ -6,10 +6,9 @@ becomes a problem document here, and the one bare `except` of the house stands h
 
 import logging
 import secrets
-from dataclasses import replace
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from restauth.errors import BadCredentials, HttpsRequired, Refusal, Unavailable
+from restauth.errors import BadCredentials, HttpsRequired, PasswordRequired, Refusal
 from restauth.services import Services
 from restauth.web import problems
 from restauth.web.middleware import identify, remove_identity
@@ -32,8 +31,6 @@ class Api:
         try:
             response = self._answer(environ)
         except Refusal as refusal:
-            if isinstance(refusal, Unavailable) and refusal.cause:
-                _log.warning("%s: %s", refusal.code, refusal.cause)
             response = problems.refuse(refusal, environ, self.services.settings.realm)
         except Exception:  # noqa: BLE001 - a bug must not reach the server, nor tell of itself
             incident = secrets.token_hex(8)
@@ -48,12 +45,14 @@ class Api:
                 204, headers=(("Allow", ", ".join(self._router.allowed(request.path))),)
             )
         route, parameters = self._router.match(request.method, request.path)
-        settings = self.services.settings
-        if route.takes_secret and settings.require_https and request.scheme != "https":
-            raise HttpsRequired
+        is_open = route.access is Access.ANYONE and not route.takes_secret
+        if self.services.settings.require_https and request.scheme != "https" and not is_open:
+            raise HttpsRequired  # and no challenge, which would ask for the password in the clear
         caller = None
         if route.access is not Access.ANYONE:
             caller = identify(environ, self.services)
             if caller is None:
                 raise BadCredentials
-        return route.handler(replace(request, parameters=parameters, caller=caller), self.services)
+            if route.access is Access.PASSWORD and caller.user.how != "password":
+                raise PasswordRequired
+        return route.handler(request.routed(parameters, caller), self.services)

@@ -6,8 +6,8 @@ come this far was decided by `web.api` from the route's `access`.
 
 import time
 
-from restauth.errors import NoSession, RegistrationClosed, UnknownUser
-from restauth.records import MAX_ID, Session
+from restauth.errors import NoSession, NotFound, RegistrationClosed, UnknownUser
+from restauth.records import MAX_ID, Grant
 from restauth.services import Services
 from restauth.web.location import location
 from restauth.web.wire import Request, Response, json_response
@@ -17,7 +17,7 @@ def register(request: Request, services: Services) -> Response:
     if services.settings.registration == "closed":
         raise RegistrationClosed
     username, password = request.strings("username", "password")
-    user_id = services.accounts.register(username, password)
+    user_id = services.accounts.register(username, password, request.client)
     where = location(request, f"/api/users/{user_id}", services.settings)
     return json_response(201, {"username": username}, where)
 
@@ -46,17 +46,74 @@ def show_me(request: Request, services: Services) -> Response:
 def issue_token(request: Request, services: Services) -> Response:
     caller = request.identified()
     if request.method == "HEAD":  # GET's headers without GET's session
-        grant = services.sessions.rehearse_grant(caller)
+        grant = services.sessions.rehearse_grant(caller, request.client)
     else:
-        grant = services.sessions.grant(caller)
+        grant = services.sessions.grant(caller, request.client)
     return json_response(200, {"duration": grant.duration, "token": grant.token})
 
 
+def refresh(request: Request, services: Services) -> Response:
+    (refresh_token,) = request.strings("refresh_token")
+    return json_response(200, _pair(services.sessions.refresh(refresh_token, request.client)))
+
+
 def log_out(request: Request, services: Services) -> Response:
-    proof = request.identified().proof
-    if not isinstance(proof, Session):
+    user = request.identified().user
+    if user.session_id is None:
         raise NoSession
-    services.sessions.end(proof)
+    services.sessions.end(user, user.session_id, request.client)
+    return Response(204)
+
+
+def start_session(request: Request, services: Services) -> Response:
+    grant = services.sessions.start(request.verified(), request.client)
+    where = location(request, f"/api/sessions/{grant.session_id}", services.settings)
+    return json_response(201, _pair(grant), where)
+
+
+def list_sessions(request: Request, services: Services) -> Response:
+    user = request.identified().user
+    sessions = [
+        {
+            "id": session.id,
+            "created_at": _rfc3339(session.created_at),
+            "last_used_at": _rfc3339(session.last_used_at),
+            "expires_at": _rfc3339(session.expires_at),
+            "peer": session.peer,
+            "user_agent": session.user_agent,
+            "current": session.id == user.session_id,
+        }
+        for session in services.sessions.list(user)
+    ]
+    return json_response(200, {"sessions": sessions})
+
+
+def end_sessions(request: Request, services: Services) -> Response:
+    services.sessions.end_all(request.identified().user.id, request.client)
+    return Response(204)
+
+
+def end_session(request: Request, services: Services) -> Response:
+    (session_id,) = request.parameters
+    if not services.sessions.end(request.identified().user, session_id, request.client):
+        raise NotFound
+    return Response(204)
+
+
+def change_password(request: Request, services: Services) -> Response:
+    (password,) = request.strings("password")
+    services.accounts.change_password(request.verified(), password, request.client)
+    return Response(204)
+
+
+def close_account(request: Request, services: Services) -> Response:
+    services.accounts.close(request.verified(), request.client)
+    return Response(204)
+
+
+def reset_password(request: Request, services: Services) -> Response:
+    code, password = request.strings("code", "password")
+    services.accounts.reset_password(code, password, request.client)
     return Response(204)
 
 
@@ -67,6 +124,15 @@ def greet(request: Request, services: Services) -> Response:
 def show_health(request: Request, services: Services) -> Response:
     services.store.ping()
     return json_response(200, {"status": "ok"})
+
+
+def _pair(grant: Grant) -> dict[str, object]:
+    return {
+        "duration": grant.duration,
+        "refresh_duration": grant.refresh_duration,
+        "refresh_token": grant.refresh_token,
+        "token": grant.token,
+    }
 
 
 def _rfc3339(at: int) -> str:

@@ -5,12 +5,12 @@ that cannot lead elsewhere; any other Host gets a path and never an echo (RFC 91
 """
 
 import re
+from ipaddress import ip_address
 
 from restauth.settings import Settings
 from restauth.web.wire import Request
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_LOOPBACK = re.compile(r"localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\]", re.IGNORECASE)
 
 
 def location(request: Request, path: str, settings: Settings) -> tuple[str, str]:
@@ -29,4 +29,11 @@ def _is_trusted(host: str, allowed_hosts: tuple[str, ...]) -> bool:
         name = host
     elif not _PORT.fullmatch(port) or int(port) > 65_535:
         return False
-    return bool(_LOOPBACK.fullmatch(name)) or name in allowed_hosts or host in allowed_hosts
+    return _is_loopback(name) or name in allowed_hosts or host in allowed_hosts
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -11,13 +11,13 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from restauth import settings
 from restauth.core import authorization
-from restauth.core.authorization import Basic, Bearer
+from restauth.core.authorization import Bearer
 from restauth.core.tokens import is_token_shaped
 from restauth.errors import BadCredentials, HttpsRequired, Refusal
 from restauth.records import Caller, User
 from restauth.services import Services, build_services
 from restauth.web import problems
-from restauth.web.wire import send
+from restauth.web.wire import client_of, send
 
 IDENTITY_KEYS = ("restauth.user", "REMOTE_USER", "AUTH_TYPE")
 
@@ -33,24 +33,26 @@ def identify(environ: WSGIEnvironment, services: Services) -> Caller | None:
     """Who sent the request; None when it presents nothing for us.
 
     Sets `restauth.user`, `REMOTE_USER` and `AUTH_TYPE`. Raises BadCredentials when what it
-    presents is wrong, HttpsRequired, Busy, StoreUnavailable.
+    presents is wrong, Throttled, HttpsRequired, Busy, StoreUnavailable.
     """
     text = environ.get("HTTP_AUTHORIZATION")
     if text is None:
         return None
     if services.settings.require_https and environ["wsgi.url_scheme"] != "https":
         raise HttpsRequired
-    match authorization.parse(text):
-        case None:
-            return None
-        case Bearer(token):
-            caller, scheme = services.sessions.identify(token), "Bearer"
-        case Basic(user_id, _) if is_token_shaped(user_id):
-            caller, scheme = services.sessions.identify(user_id), "Basic"
-        case Basic(user_id, password):
-            account = services.accounts.authenticate(user_id, password)
-            user = User(account.id, account.username, (), None, "password")
-            caller, scheme = Caller(user, account), "Basic"
+    credentials = authorization.parse(text)
+    if credentials is None:
+        return None
+    if isinstance(credentials, Bearer):
+        caller, scheme = services.sessions.identify(credentials.token), "Bearer"
+    elif is_token_shaped(credentials.user_id):
+        caller, scheme = services.sessions.identify(credentials.user_id), "Basic"
+    else:
+        account = services.logins.authenticate(
+            credentials.user_id, credentials.password, client_of(environ)
+        )
+        user = User(account.id, account.username, account.roles, None, "password")
+        caller, scheme = Caller(user, account), "Basic"
     environ["restauth.user"] = caller.user
     # PEP 3333: environ strings hold bytes as latin-1 characters.
     environ["REMOTE_USER"] = caller.user.username.encode("utf-8").decode("latin-1")

@@ -5,6 +5,7 @@ without a row is found by the tests, not by a user. RFC 9457; the challenges are
 and 6750's.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,14 +13,19 @@ from restauth import errors
 from restauth.core import authorization
 from restauth.web.wire import Response, json_response
 
+_log = logging.getLogger("restauth")
+
 STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.MalformedRequest: (400, "Malformed request"),
     errors.UnacceptableUsername: (400, "Unacceptable username"),
     errors.UnacceptablePassword: (400, "Unacceptable password"),
     errors.UsernameTaken: (400, "Username taken"),
-    errors.UnknownUser: (400, "Unknown user"),  # not 404: CONTRACT part 1
+    errors.UnknownUser: (400, "Unknown user"),  # not 404: REST-auth's contract
+    errors.UnacceptableRoles: (400, "Unacceptable roles"),
+    errors.UnusableCode: (400, "Unusable code"),
     errors.NoSession: (400, "No session"),
     errors.BadCredentials: (401, "Unauthorized"),
+    errors.PasswordRequired: (403, "Password required"),
     errors.RegistrationClosed: (403, "Registration closed"),
     errors.HttpsRequired: (403, "HTTPS required"),
     errors.NotFound: (404, "Not found"),
@@ -27,13 +33,17 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.LengthRequired: (411, "Length required"),
     errors.BodyTooLarge: (413, "Body too large"),
     errors.UnsupportedMediaType: (415, "Unsupported media type"),
+    errors.Throttled: (429, "Too many requests"),
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
 }
 
 
 def refuse(refusal: errors.Refusal, environ: Mapping[str, Any], realm: str) -> Response:
-    """The problem document of a refusal, with the headers that its status asks for."""
+    """The problem document of a refusal, with the headers that its status asks for. Its cause,
+    where the operator has to know one, goes to the log."""
+    if isinstance(refusal, errors.Unavailable) and refusal.cause:
+        _log.warning("%s: %s", refusal.code, refusal.cause)
     status, title = STATUSES[type(refusal)]
     return _problem(status, title, refusal.code, str(refusal), *_headers(refusal, environ, realm))
 
@@ -67,7 +77,7 @@ def _headers(
             return [("WWW-Authenticate", text) for text in _challenges(environ, realm)]
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]
-        case errors.Unavailable():
+        case errors.Throttled() | errors.Unavailable():
             return [("Retry-After", str(refusal.retry_after))]
         case errors.UnsupportedMediaType():
             return [("Accept", "application/json")]  # RFC 9110 section 15.5.16

@@ -21,6 +21,7 @@ class Access(Enum):
 
     ANYONE = "anyone"  # credentials are not looked at
     USER = "user"  # a live token or a correct password
+    PASSWORD = "password"  # the password itself: a token is not enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,10 @@ class Route:
     takes_secret: bool = False
 
 
-PARTS = {"id": "(0|[1-9][0-9]*)"}  # one spelling for each number; ASCII digits only
+PARTS = {
+    "id": "(0|[1-9][0-9]*)",  # one spelling for each number; ASCII digits only
+    "sid": "([A-Za-z0-9_-]{22})",
+}
 
 
 class Router:

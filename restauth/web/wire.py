@@ -21,11 +21,14 @@ from restauth.errors import (
     LengthRequired,
     MalformedRequest,
     NotFound,
+    PasswordRequired,
     UnsupportedMediaType,
 )
-from restauth.records import Caller
+from restauth.records import Account, Caller, Client
 
 MAX_BODY_LENGTH = 65_536  # bytes; the longest legal request has some 7,000
+
+MAX_USER_AGENT_LENGTH = 200  # characters; enough to tell one's devices apart
 
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # Host = uri-host [ ":" port ], RFC 9110 section 7.2: an IP literal, or a registered name.
@@ -88,20 +91,36 @@ class Request:
     parameters: tuple[str, ...] = ()
     caller: Caller | None = None
 
+    def routed(self, parameters: tuple[str, ...], caller: Caller | None) -> "Request":
+        """The same request, now that its route and its sender are known."""
+        return Request(self.environ, self.method, self.path, self.host, parameters, caller)
+
     @property
     def prefix(self) -> str:
         """The percent-encoded path of the mount point, without a slash at its end."""
-        return quote(str(self.environ.get("SCRIPT_NAME", "")).encode("latin-1"))
+        path = str(self.environ.get("SCRIPT_NAME", "")).strip("/")  # two slashes begin a host
+        return "/" + quote(path.encode("latin-1")) if path else ""
 
     @property
     def scheme(self) -> str:
         return str(self.environ["wsgi.url_scheme"])
+
+    @property
+    def client(self) -> Client:
+        return client_of(self.environ)
 
     def identified(self) -> Caller:
         """Who sent it. Raises BadCredentials: a route that forgot to ask lets nobody in."""
         if self.caller is None:
             raise BadCredentials
         return self.caller
+
+    def verified(self) -> Account:
+        """Whose password came with it. Raises PasswordRequired, as `identified` for a token."""
+        proof = self.identified().proof
+        if not isinstance(proof, Account):
+            raise PasswordRequired
+        return proof
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -158,6 +177,14 @@ def parse_request(environ: WSGIEnvironment) -> Request:
     except UnicodeError:
         raise NotFound from None
     return Request(environ, str(environ["REQUEST_METHOD"]), path, host)
+
+
+def client_of(environ: WSGIEnvironment) -> Client:
+    """Where the request comes from: what the connection says, no header (`trusted_proxy` is the
+    server's), and the user agent's own words, bounded and in printable ASCII."""
+    words = str(environ.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH]
+    printable = "".join(char if " " <= char <= "~" else "?" for char in words)
+    return Client(str(environ.get("REMOTE_ADDR", "")), printable)
 
 
 def _read(body_input: Any, size: int) -> bytes:

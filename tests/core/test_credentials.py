@@ -11,7 +11,7 @@ from restauth.records import Account
 
 NOW = 1_800_000_000
 DURATION = 300
-ACCOUNT = Account(7, "miguel", "$bcrypt-sha256$one", NOW, None)
+ACCOUNT = Account(7, "miguel", "$bcrypt-sha256$one", NOW, None, 1, ("admin",))
 
 
 @pytest.fixture
@@ -51,8 +51,9 @@ def test_id_hash_and_password_do_not_run_together(memory: VerifiedCredentials) -
 
 
 def test_nothing_else_of_the_row_counts(memory: VerifiedCredentials) -> None:
-    """The name is shown as typed and may be changed; the lock is asked by the caller."""
-    assert memory.holds(Account(7, "Miguel", ACCOUNT.password_hash, 0, NOW), "python", NOW)
+    """The name is shown as typed, roles are read with the row; the lock is asked by the caller."""
+    other = Account(7, "Miguel", ACCOUNT.password_hash, 0, NOW, 2, ())
+    assert memory.holds(other, "python", NOW)
 
 
 def test_a_password_expires_at_the_second(memory: VerifiedCredentials) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from restauth.core import keyring
 from restauth.core.keyring import Key, KeyRing
+from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import UnusableKeyRing
 from tests import vectors
 
@@ -21,6 +22,13 @@ LAST_SECOND = NOW + DURATION + 5  # for what a process was just signing as the k
 SECRET = sha256(b"a secret of the tests").digest()
 OTHER_SECRET = sha256(b"another one").digest()
 SEED_SECRET = b"the quick brown fox jumps over the lazy dog"
+FASTAPI_SECRET = b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"
+PEM = b"""-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""  # RFC 8410 section 10.1
+SSH_LINE = b"AAAAC3NzaC1lZDI1NTE5AAAAIBm/RAlphM3+hUG6wWfcO5bIUIaqMLa2ywxcOK1wMWbh miguel@home"
+JWK = b'{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'  # RFC 8037
 
 Entry = dict[str, object]
 
@@ -108,19 +116,34 @@ WEAK = {
     "the secret of REST-auth": SEED_SECRET,
     "padded with blanks": SEED_SECRET + b" " * 21,
     "in blanks and line ends": b"\r\n\t " + SEED_SECRET + b"\n",
+    "and a NUL, which HMAC pads it with anyway": SEED_SECRET + b"\0",
+    "and a line end and NULs": SEED_SECRET + b"\n\0\0",
     "RFC 7515 appendix A.1": urlsafe_b64decode(vectors.JWS_EXAMPLE[3] + "=="),
     "RFC 7520 section 3.5": urlsafe_b64decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),
     "the example of jwt.io": b"a-string-secret-at-least-256-bits-long",
-    "FastAPI's tutorial": b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+    "FastAPI's tutorial": FASTAPI_SECRET,
+    "FastAPI's tutorial in bytes": bytes.fromhex(FASTAPI_SECRET.decode()),
     "the alphabet and six digits": b"abcdefghijklmnopqrstuvwxyz012345",
     "the alphabet and ten digits": b"abcdefghijklmnopqrstuvwxyz0123456789",
     "ten digits and the alphabet": b"0123456789abcdefghijklmnopqrstuvwxyz",
     "the bytes in their order": bytes(range(32)),
+    "the bytes from one on": bytes(range(1, 33)),
     "zeros": bytes(32),
     "one letter": b"a" * 64,
-    "eleven different bytes": SECRET[:10] + b"\0" * 30,
+    "16 bytes padded with NULs": SECRET[:16] + bytes(16),
+    "23 bytes padded with NULs": SECRET[:23] + bytes(9),
+    "eleven different bytes": SECRET[:10] + b"a" * 30,
     "a word of 16 bytes twice": SECRET[:16] * 2,
     "a word of 13 bytes three times": SECRET[:13] * 3,
+    "a public key in PEM": PEM,
+    "a public key in PEM behind a remark": b"our key:\n" + PEM,
+    "a public key as ssh-keygen -e prints it": b"---- BEGIN SSH2 PUBLIC KEY ----\n" + SSH_LINE,
+    "a famous key in blanks and NULs": b" \0" + SEED_SECRET + b"\0\n",
+    "a line for sshd": b"ssh-ed25519 " + SSH_LINE,
+    "a line for sshd with an option": b"no-pty ssh-ed25519 " + SSH_LINE,
+    "a line for sshd with another curve": b"ecdsa-sha2-nistp256 " + SSH_LINE,
+    "a public JWK": JWK,
+    "a public JWK Set": b'{"keys": [' + JWK + b"]}",
 }
 WITHOUT_USABLE_TIMES: dict[str, Entry] = {
     "created at a float": entry(created_at=1.5),
@@ -246,12 +269,35 @@ def test_members_of_other_programs_are_ignored_and_our_own_times_may_be_missing(
     [
         pytest.param(SECRET, id="32 bytes"),
         pytest.param(SECRET + OTHER_SECRET, id="64 bytes"),
-        pytest.param(SECRET[:11] + b"\0" * 21, id="twelve different bytes"),
+        pytest.param(SECRET[:11] + b"a" * 21, id="twelve different bytes"),
+        pytest.param(SECRET[:31] + b"\0", id="a NUL at its end"),
+        pytest.param(SECRET[:24] + bytes(8), id="eight NULs at its end"),
         pytest.param(SECRET + SECRET[:16], id="one and a half times a word"),
     ],
 )
 def test_a_strong_secret_is_read(secret: bytes) -> None:
     assert keyring.parse(jwk_set(entry(k=b64(secret)))).signing_key.secret == secret
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*PEM.splitlines(keepends=True), JWK, b"ssh-rsa ", b"ecdsa-sha2-nistp521 "])
+        | st.binary(max_size=8),
+        max_size=6,
+    ).map(b"".join),
+    st.sampled_from([b"", SECRET]),
+)
+def test_a_ring_signs_with_every_secret_that_it_accepts(before: bytes, after: bytes) -> None:
+    """A library that refuses a secret does so at the first login, when it is too late."""
+    try:
+        ring = keyring.parse(jwk_set(entry(k=b64(before + after))))
+    except UnusableKeyRing:
+        return
+    claims = Claims(1, "sid", "miguel", (), NOW, NOW + DURATION)
+    tokens = AccessTokens("restauth", "restauth", DURATION)
+    minted = tokens.mint(claims, ring.signing_key)
+    assert tokens.verify(minted, lambda _: ring.signing_key, NOW) == claims
 
 
 def test_a_kid_may_have_64_characters() -> None:

@@ -88,6 +88,14 @@ def test_the_version_changes_with_the_file_and_only_then(good: KeyFile) -> None:
     assert good.version() != version
 
 
+def test_the_version_changes_with_the_mode(good: KeyFile, path: Path) -> None:
+    """A file that was refused may have become a private one."""
+    path.chmod(0o640)
+    version = good.version()
+    path.chmod(0o600)
+    assert good.version() != version
+
+
 def test_the_largest_file_is_read_whole(file: KeyFile) -> None:
     file.create(b"x" * MAX_SIZE)
     assert file.read() == b"x" * MAX_SIZE
@@ -115,9 +123,9 @@ def turn_into_socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        pytest.param(turn_into_link, "cannot be opened", id="a link"),
+        pytest.param(turn_into_link, "symbolic links", id="a link"),
         pytest.param(turn_into_pipe, "not a regular file", id="a pipe"),
-        pytest.param(turn_into_socket, "cannot be opened", id="a socket"),
+        pytest.param(turn_into_socket, "No such device", id="a socket"),
         pytest.param(lambda path: path.chmod(0o640), "by others: chmod 600", id="group reads"),
         pytest.param(lambda path: path.chmod(0o620), "by others: chmod 600", id="group writes"),
         pytest.param(lambda path: path.chmod(0o604), "by others: chmod 600", id="world reads"),
@@ -133,6 +141,16 @@ def test_a_file_that_others_may_have_touched_is_refused(
         good.read()
 
 
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableKeyRing, match="not a regular file"):
+        KeyFile(tmp_path).read()
+
+
+def test_a_file_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(UnusableKeyRing, match="Input/output error"):
+        KeyFile(Path("/proc/self/mem")).read()
+
+
 def test_a_file_of_another_user_is_refused(good: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     somebody_else = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
@@ -142,7 +160,7 @@ def test_a_file_of_another_user_is_refused(good: KeyFile, monkeypatch: pytest.Mo
 
 def test_a_link_to_nowhere_is_refused_and_not_followed(file: KeyFile, path: Path) -> None:
     path.symlink_to("target")
-    with pytest.raises(UnusableKeyRing, match="cannot be opened"):
+    with pytest.raises(UnusableKeyRing, match="symbolic links"):
         file.read()
     file.create(GOOD)
     assert os.listdir(path.parent) == [path.name]

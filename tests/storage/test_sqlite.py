@@ -8,8 +8,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from threading import Event, Semaphore
 from types import ModuleType
@@ -19,8 +20,8 @@ import pytest
 
 from restauth.errors import StoreUnavailable, UnusableFile, UnusableStore
 from restauth.storage import sqlite
-from restauth.storage.schema import MIGRATIONS
-from restauth.storage.sqlite import Execute, SQLite, find_fault
+from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
+from restauth.storage.sqlite import Execute, SQLite, inspect
 from tests.conftest import Clock
 
 INSERT = """
@@ -68,6 +69,15 @@ def usual_umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+def find_fault(path: Path) -> str | None:
+    """What `inspect` says of a file that is not ours or damaged."""
+    try:
+        inspect(path)
+    except UnusableStore as error:
+        return str(error)
+    return None
 
 
 def add(engine: SQLite, name: str) -> None:
@@ -237,6 +247,28 @@ def test_a_file_that_is_not_ours_and_whole_is_refused_and_left_alone(
     assert engine.path.read_bytes() == before
 
 
+def test_what_a_crash_left_of_a_foreign_database_is_left_alone(
+    path: Path, open_engine: Open
+) -> None:
+    origin = path.with_name("origin.db")
+    with closing(sqlite3.connect(origin, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (x)")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{origin}{suffix}", f"{path}{suffix}")
+    before = listing(path)
+    with pytest.raises(UnusableStore, match="another program"):
+        open_engine()
+    assert listing(path) == before
+
+
+def test_a_file_of_one_byte_is_not_empty(path: Path, open_engine: Open) -> None:
+    path.write_bytes(b"\n")
+    with pytest.raises(UnusableStore):
+        open_engine()
+    assert path.read_bytes() == b"\n"
+
+
 # Migrations
 
 
@@ -249,11 +281,75 @@ def test_a_new_migration_is_applied_at_the_next_start(
 ) -> None:
     engine.close()
     monkeypatch.setattr(sqlite, "MIGRATIONS", MIGRATED)
-    fault = find_fault(path)
-    assert fault is not None
-    assert "older restauth" in fault
+    assert not inspect(path)
     assert open_engine().execute("SELECT username, email FROM users", {}) == [("miguel", None)]
     assert find_fault(path) is None
+
+
+def by_the_first_migration_alone(path: Path) -> None:
+    """A file as the first version left it: a user and a session."""
+    changed(
+        "PRAGMA journal_mode = WAL",
+        *MIGRATIONS[0],
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        "PRAGMA user_version = 1",
+        INSERT.replace(":name", "'miguel'"),
+        "INSERT INTO sessions VALUES ('sid', 1, 0, 0, 1000)",
+    )(path)
+
+
+def test_a_file_of_the_first_version_is_migrated_and_keeps_its_rows(
+    path: Path, open_engine: Open
+) -> None:
+    by_the_first_migration_alone(path)
+    assert not inspect(path)
+    for _ in range(2):  # once and for all
+        engine = open_engine(create=False)
+        assert engine.execute("SELECT username, roles, password_version FROM users", {}) == [
+            ("miguel", "", 1)
+        ]
+        assert engine.execute("SELECT id, renewable_until, expires_at FROM sessions", {}) == [
+            ("sid", 1000, 1000)
+        ]
+        assert find_fault(path) is None
+        engine.close()
+
+
+def test_an_older_file_is_told_from_a_bad_one_and_not_changed(path: Path) -> None:
+    by_the_first_migration_alone(path)
+    before = listing(path)
+    assert inspect(path) is False
+    assert listing(path) == before
+
+
+@pytest.mark.parametrize("spoil", [changed("DROP INDEX sessions_by_user"), changed(*MIGRATIONS[1])])
+def test_an_older_file_that_is_not_as_we_made_it_is_refused(path: Path, spoil: Change) -> None:
+    by_the_first_migration_alone(path)
+    spoil(path)
+    before = listing(path)
+    with pytest.raises(UnusableStore, match="not as we made"):
+        inspect(path)
+    assert listing(path) == before
+
+
+def test_the_newest_file_is_said_to_be_so(engine: SQLite, path: Path) -> None:
+    assert inspect(path) is True
+    engine.close()
+    assert inspect(path) is True
+
+
+def test_a_second_migration_that_fails_at_its_end_leaves_the_first_version(
+    path: Path, open_engine: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_the_first_migration_alone(path)
+    before = listing(path)
+    broken = (*MIGRATIONS[1], "SELECT 1 FROM nowhere")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "MIGRATIONS", (MIGRATIONS[0], broken))
+        with pytest.raises(UnusableStore, match="no such table"):
+            open_engine()
+    assert listing(path) == before
+    assert names(open_engine()) == ["miguel"]
 
 
 def test_a_broken_migration_is_rolled_back_whole(
@@ -303,6 +399,64 @@ def test_a_start_does_not_wait_for_ever(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableStore, match="locked"):
             open_engine()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        changed("DROP INDEX sessions_by_user"),
+        lambda path: overwrite(path, 2 * PAGE, b"\xa5" * PAGE),
+    ],
+)
+def test_a_spoiled_older_file_is_refused_before_it_is_migrated(
+    engine: SQLite,
+    open_engine: Open,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], object],
+) -> None:
+    engine.close()
+    spoil(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(sqlite, "MIGRATIONS", MIGRATED)
+    with pytest.raises(UnusableStore):
+        open_engine()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("moment", range(1, 16))
+def test_a_start_overtaken_by_another_one_comes_up(
+    path: Path, open_engine: Open, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Before one of its statements another process makes all the tables, if the locks let it."""
+    connect = sqlite3.connect
+    statements = []
+
+    def connect_traced(*arguments: Any, **keywords: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **keywords)
+        connection.set_trace_callback(overtake)
+        return connection
+
+    def overtake(statement: str) -> None:
+        statements.append(statement)
+        if len(statements) == moment:
+            with suppress(UnusableStore):
+                open_engine()
+
+    monkeypatch.setattr(sqlite, "OPENING_TIMEOUT", 1)
+    monkeypatch.setattr(sqlite3, "connect", connect_traced)
+    assert names(open_engine()) == []
+
+
+def start_on_each(directory: Path, start: Barrier) -> None:
+    for number in range(5):
+        start.wait()
+        SQLite(directory / f"{number}.db", create=True).close()
+
+
+def test_processes_that_start_at_once_on_a_new_file_all_come_up(tmp_path: Path) -> None:
+    in_processes(4, start_on_each, tmp_path, SPAWN.Barrier(4, timeout=60))
+    assert [find_fault(tmp_path / f"{number}.db") for number in range(5)] == [None] * 5
 
 
 # Statements and transactions
@@ -505,6 +659,17 @@ def test_the_look_at_the_file_is_one_a_second(
     assert len(looks) == 3
 
 
+def test_a_new_connection_makes_no_file_in_the_place_of_a_removed_one(
+    engine: SQLite, path: Path
+) -> None:
+    names(engine)  # has just looked
+    engine.close()  # the next statement needs a new connection
+    remove(path)
+    with pytest.raises(StoreUnavailable):
+        names(engine)
+    assert not path.exists()
+
+
 def write_from_both_sides_of_a_fork(path: Path) -> None:
     engine = SQLite(path, create=False)
     add(engine, "before")
@@ -527,6 +692,34 @@ def test_a_forked_child_has_connections_of_its_own(engine: SQLite, path: Path) -
     in_processes(1, write_from_both_sides_of_a_fork, path)
     assert names(engine) == ["miguel", "before", "child", "parent"]
     assert find_fault(path) is None
+
+
+def go_on_after_the_parent_has_closed(path: Path) -> None:
+    engine = SQLite(path, create=False)
+    add(engine, "before")
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    child = os.fork()
+    if child:
+        os.read(from_child, 1)
+        engine.close()
+        os.write(to_child, b"x")
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+    else:
+        add(engine, "child")
+        os.write(to_parent, b"x")
+        os.read(from_parent, 1)
+        add(engine, "child again")
+        os._exit(0)  # as a server ends its workers: nothing is closed
+
+
+def test_a_childs_writes_survive_the_parents_close(
+    engine: SQLite, open_engine: Open, path: Path
+) -> None:
+    engine.close()
+    in_processes(1, go_on_after_the_parent_has_closed, path)
+    assert names(open_engine()) == ["miguel", "before", "child", "child again"]
 
 
 # Backup
@@ -623,6 +816,15 @@ def test_a_backup_that_fails_leaves_nothing_behind(
     assert os.listdir(target.parent) == []
 
 
+def test_a_restored_backup_is_served_in_wal_mode(
+    engine: SQLite, open_engine: Open, path: Path
+) -> None:
+    engine.backup(path.with_name("copy.db"))
+    engine.close()
+    path.with_name("copy.db").rename(path)
+    assert open_engine().execute("PRAGMA journal_mode", {}) == [("wal",)]
+
+
 # find_fault
 
 
@@ -682,3 +884,17 @@ def test_find_fault_alone_reads_a_large_file_whole(
     fault = find_fault(path)
     assert fault is not None
     assert "damaged" in fault
+
+
+def test_find_fault_makes_no_file_beside_one_at_rest(engine: SQLite, path: Path) -> None:
+    engine.close()
+    assert find_fault(path) is None
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_fault_is_one_line(engine: SQLite, path: Path) -> None:
+    engine.close()
+    overwrite(path, 2 * PAGE, b"\xa5" * PAGE)
+    fault = find_fault(path)
+    assert fault is not None
+    assert "\n" not in fault

@@ -132,7 +132,7 @@ def test_strict_transport_is_asked_for_over_https(services: Services) -> None:
 def test_options_of_the_asterisk_is_for_the_whole_server(services: Services) -> None:
     reply = answer(services, REQUEST_METHOD="OPTIONS", PATH_INFO="*")
     assert reply.status == "204 No Content"
-    assert reply.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST"
+    assert reply.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
     assert answer(services, PATH_INFO="*").status_int == 404
 
 

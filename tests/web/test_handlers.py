@@ -1,5 +1,7 @@
 """What each route answers, byte for byte: to who keeps to the rules and to who does not."""
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")
 TOKEN_DURATION = 600
+DAY = 86_400
 
 
 @pytest.fixture
@@ -28,6 +31,30 @@ def register(client: webtest.TestApp, username: Any, password: Any, status: int 
 
 def token_by(client: webtest.TestApp, headers: dict[str, str]) -> str:
     return str(client.get("/api/token", headers=headers, status=200).json["token"])
+
+
+def pair_by(client: webtest.TestApp, headers: dict[str, str] = PASSWORD) -> dict[str, str]:
+    """Both tokens of a new session."""
+    pair: dict[str, str] = client.request("/api/sessions", method="POST", headers=headers).json
+    return pair
+
+
+def refresh(client: webtest.TestApp, refresh_token: object, status: int = 200) -> Any:
+    return client.post_json("/api/token", {"refresh_token": refresh_token}, status=status)
+
+
+def sessions(client: webtest.TestApp, headers: dict[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/api/sessions", headers=headers).json["sessions"]
+    return found
+
+
+def reset(client: webtest.TestApp, code: object, password: object, status: int) -> Any:
+    body = {"code": code, "password": password}
+    return client.post_json("/api/password-resets", body, status=status)
+
+
+def make_code(services: Services) -> str:
+    return services.accounts.make_reset_code(services.accounts.find(1))
 
 
 def count_sessions(services: Services) -> int:
@@ -274,6 +301,115 @@ def test_who_am_i_answers_all_that_is_told_of_me(miguel: webtest.TestApp) -> Non
         assert miguel.get("/api/users/me", headers=credential).body == expected
 
 
+def test_who_am_i_tells_my_roles_of_this_moment(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    token = token_by(miguel, PASSWORD)
+    for added, removed, roles in (
+        (["viewer", "editor"], [], "editor viewer"),
+        ([], ["viewer"], "editor"),
+    ):
+        services.accounts.change_roles(services.accounts.find(1), added, removed)
+        for credential in (PASSWORD, bearer(token)):
+            me = miguel.get("/api/users/me", headers=credential).json
+            assert me["roles"] == roles.split()
+
+
+# PUT /api/users/me/password
+
+
+def change_password(
+    client: webtest.TestApp, headers: dict[str, str], value: object, status: int
+) -> webtest.TestResponse:
+    return client.put_json("/api/users/me/password", value, headers=headers, status=status)
+
+
+def test_a_new_password_is_good_at_once_and_ends_every_session(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    token, pair = token_by(miguel, PASSWORD), pair_by(miguel)
+    answer = change_password(miguel, PASSWORD, {"password": "ruby"}, 204)
+    assert answer.body == b""
+    miguel.get("/api/resource", headers=PASSWORD, status=401)
+    for dead in (token, pair["token"]):
+        miguel.get("/api/resource", headers=bearer(dead), status=401)
+    refresh(miguel, pair["refresh_token"], 401)
+    assert count_sessions(services) == 0
+    miguel.get("/api/resource", headers=basic("miguel", "ruby"), status=200)
+
+
+@pytest.mark.parametrize("value", [{}, {"password": None}, {"password": 7}, {"Password": "x"}, []])
+def test_a_new_password_that_is_no_string_changes_nothing(
+    miguel: webtest.TestApp, value: object
+) -> None:
+    answer = change_password(miguel, PASSWORD, value, 400)
+    assert answer.json["type"] == "urn:restauth:problem:malformed_request"
+    miguel.get("/api/resource", headers=PASSWORD, status=200)
+
+
+@pytest.mark.parametrize("length", [0, MAX_LENGTH + 1, 50_000])
+def test_an_empty_or_endless_new_password_changes_nothing(
+    miguel: webtest.TestApp, length: int
+) -> None:
+    answer = change_password(miguel, PASSWORD, {"password": "x" * length}, 400)
+    assert answer.json["type"] == "urn:restauth:problem:unacceptable_password"
+    miguel.get("/api/resource", headers=PASSWORD, status=200)
+
+
+def test_a_token_changes_no_password(miguel: webtest.TestApp) -> None:
+    token = token_by(miguel, PASSWORD)
+    for headers in (bearer(token), basic(token, "python")):
+        answer = change_password(miguel, headers, {"password": "ruby"}, 403)
+        assert answer.json["type"] == "urn:restauth:problem:password_required"
+    miguel.get("/api/resource", headers=PASSWORD, status=200)
+
+
+def test_a_password_that_is_on_the_list_is_refused_with_the_reason(
+    make_services: ServicesFactory,
+) -> None:
+    client = client_of(make_services(password_policy="nist"))
+    fine = "correct horse battery"
+    for password, reason in (
+        ("python", "A password has at least 15 characters."),
+        ("PasswordPasswordPassword", "This password is on the list of common passwords."),
+        ("miguelmiguelmiguel", "This password is made of common passwords or of names alone."),
+    ):
+        answer = register(client, "miguel", password, status=400)
+        assert answer.json["detail"] == reason
+    register(client, "miguel", fine)
+    answer = change_password(client, basic("miguel", fine), {"password": "restauth" * 2}, 400)
+    assert answer.json["type"] == "urn:restauth:problem:unacceptable_password"
+    assert answer.json["detail"].startswith("This password is ")
+    client.get("/api/resource", headers=basic("miguel", fine), status=200)
+
+
+# DELETE /api/users/me
+
+
+def test_a_closed_account_is_gone_with_all_that_was_its_own(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    token, pair = token_by(miguel, PASSWORD), pair_by(miguel)
+    code = services.accounts.make_reset_code(services.accounts.find(1))
+    assert miguel.delete("/api/users/me", headers=PASSWORD, status=204).body == b""
+    miguel.get("/api/users/1", status=400)
+    for headers in (PASSWORD, bearer(token), bearer(pair["token"])):
+        miguel.get("/api/resource", headers=headers, status=401)
+    refresh(miguel, pair["refresh_token"], 401)
+    reset(miguel, code, "ruby", 400)
+    assert count_sessions(services) == 0
+    register(miguel, "miguel", "python")
+    assert miguel.get("/api/users/me", headers=PASSWORD).json["id"] == 2
+
+
+def test_a_token_closes_no_account(miguel: webtest.TestApp) -> None:
+    token = token_by(miguel, PASSWORD)
+    for headers in (bearer(token), basic(token, "python")):
+        answer = miguel.delete("/api/users/me", headers=headers, status=403)
+        assert answer.json["type"] == "urn:restauth:problem:password_required"
+    miguel.get("/api/resource", headers=bearer(token), status=200)
+
+
 # GET /api/token
 
 
@@ -336,6 +472,480 @@ def test_head_has_the_headers_of_get(miguel: webtest.TestApp, path: str, kind: s
     assert to_head.headers == to_get.headers
     assert to_head.headers["Content-Length"] == str(len(to_get.body))
     assert to_head.body == b""
+
+
+# POST /api/sessions
+
+
+def test_a_session_begins_with_the_password_alone(miguel: webtest.TestApp) -> None:
+    """No body and no Content-Type: there is nothing to say."""
+    answer = miguel.request("/api/sessions", method="POST", headers=PASSWORD, status=201)
+    assert "CONTENT_TYPE" not in answer.request.environ
+    pair = answer.json
+    assert answer.body == (
+        b'{"duration": 600, "refresh_duration": 2592000, "refresh_token": "%s", "token": "%s"}\n'
+        % (pair["refresh_token"].encode(), pair["token"].encode())
+    )
+    assert answer.content_type == "application/json"
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=200)
+
+
+def test_a_new_session_is_located_and_found_there(miguel: webtest.TestApp) -> None:
+    answer = miguel.request("/api/sessions", method="POST", headers=PASSWORD)
+    where = answer.headers["Location"]
+    found = re.fullmatch(r"http://localhost:80(/api/sessions/([A-Za-z0-9_-]{22}))", where)
+    assert found is not None
+    (session,) = sessions(miguel, PASSWORD)
+    assert session["id"] == found[2]
+    miguel.delete(found[1], headers=PASSWORD, status=204)
+    miguel.get("/api/resource", headers=bearer(answer.json["token"]), status=401)
+
+
+def test_a_new_session_is_located_below_the_mount_point_and_by_no_foreign_host(
+    services: Services,
+) -> None:
+    services.accounts.register("miguel", "python")
+    client = client_of(services, SCRIPT_NAME="/auth")
+    for host, pattern in (
+        ("localhost:5000", r"http://localhost:5000/auth/api/sessions/[\w-]{22}"),
+        ("evil.example", r"/auth/api/sessions/[\w-]{22}"),
+    ):
+        answer = client.post("/api/sessions", headers=PASSWORD | {"Host": host})
+        assert re.fullmatch(pattern, answer.headers["Location"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"not json", b'{"username": "susan", "roles": ["a"]}']
+)
+def test_what_the_body_says_of_a_new_session_is_not_looked_at(
+    miguel: webtest.TestApp, body: bytes
+) -> None:
+    answer = miguel.post("/api/sessions", body, headers=PASSWORD, status=201)
+    me = miguel.get("/api/users/me", headers=bearer(answer.json["token"])).json
+    assert (me["username"], me["roles"]) == ("miguel", [])
+
+
+def test_a_token_begins_no_session(services: Services, miguel: webtest.TestApp) -> None:
+    pair = pair_by(miguel)
+    for headers in (bearer(pair["token"]), basic(pair["token"], "python")):
+        answer = miguel.request("/api/sessions", method="POST", headers=headers, status=403)
+        assert answer.json["type"] == "urn:restauth:problem:password_required"
+    assert count_sessions(services) == 1
+
+
+# POST /api/token
+
+
+def test_a_refresh_token_gets_the_next_pair(miguel: webtest.TestApp, clock: Clock) -> None:
+    first = pair_by(miguel)
+    clock.advance(100_000)
+    answer = refresh(miguel, first["refresh_token"])
+    pair = answer.json
+    assert answer.body == (
+        b'{"duration": 600, "refresh_duration": 2492000, "refresh_token": "%s", "token": "%s"}\n'
+        % (pair["refresh_token"].encode(), pair["token"].encode())
+    )
+    assert answer.content_type == "application/json"
+    assert "Location" not in answer.headers
+    assert pair["refresh_token"] != first["refresh_token"]
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=200)
+    assert len(sessions(miguel, PASSWORD)) == 1
+
+
+def test_the_old_access_token_stays_good_to_its_own_end(
+    miguel: webtest.TestApp, clock: Clock
+) -> None:
+    pair = pair_by(miguel)
+    refresh(miguel, pair["refresh_token"])
+    clock.advance(TOKEN_DURATION - 1)
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=200)
+    clock.advance(1)
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=401)
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_a_lost_reply_is_given_again(miguel: webtest.TestApp, clock: Clock, seconds: int) -> None:
+    old = pair_by(miguel)["refresh_token"]
+    new = refresh(miguel, old).json
+    clock.advance(seconds)
+    again = refresh(miguel, old).json
+    assert again["refresh_token"] == new["refresh_token"]
+    for token in (new["token"], again["token"]):
+        miguel.get("/api/resource", headers=bearer(token), status=200)
+
+
+@pytest.mark.parametrize(
+    ("turns", "seconds"), [(1, 11), (2, 0), (3, 0)], ids=["later", "older", "much older"]
+)
+def test_a_reused_refresh_token_ends_the_whole_session(
+    services: Services, miguel: webtest.TestApp, clock: Clock, turns: int, seconds: int
+) -> None:
+    other = token_by(miguel, PASSWORD)
+    stolen = pair = pair_by(miguel)
+    for _ in range(turns):
+        pair = refresh(miguel, pair["refresh_token"]).json
+    clock.advance(seconds)
+    refresh(miguel, stolen["refresh_token"], 401)
+    refresh(miguel, pair["refresh_token"], 401)
+    for token in (stolen["token"], pair["token"]):
+        miguel.get("/api/resource", headers=bearer(token), status=401)
+    miguel.get("/api/resource", headers=bearer(other), status=200)  # it is another session
+    assert count_sessions(services) == 1
+
+
+def test_tokens_renew_each_other_for_a_day_after_the_last_refresh(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    client = client_of(make_services(token_duration=DAY))
+    register(client, "miguel", "python")
+    pair = pair_by(client)
+    for _ in range(2):
+        clock.advance(DAY - 1)
+        token = token_by(client, bearer(pair["token"]))
+        clock.advance(1)
+        for ask in (client.get, client.head):
+            ask("/api/token", headers=bearer(token), status=401)
+        client.get("/api/resource", headers=bearer(token), status=200)  # good to its own end
+        pair = refresh(client, pair["refresh_token"]).json
+
+
+def test_refreshing_ends_after_thirty_days(miguel: webtest.TestApp, clock: Clock) -> None:
+    pair = pair_by(miguel)
+    for _ in range(29):
+        clock.advance(DAY)
+        pair = refresh(miguel, pair["refresh_token"]).json
+    clock.advance(DAY - 1)
+    pair = refresh(miguel, pair["refresh_token"]).json
+    assert (pair["duration"], pair["refresh_duration"]) == (1, 1)
+    clock.advance(1)
+    refresh(miguel, pair["refresh_token"], 401)
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=401)
+    assert sessions(miguel, PASSWORD) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"r1"',
+        b"{}",
+        b'{"refresh_token": null}',
+        b'{"refresh_token": 7}',
+        b'{"refresh_token": ["r1"]}',
+        b'{"refresh_token": true}',
+        b'{"token": "r1"}',
+        b'{"refresh_token": "r1", "refresh_token": "r1"}',
+        b'{"refresh_token": "\\ud800"}',
+    ],
+)
+def test_a_body_that_has_no_refresh_token_is_400(client: webtest.TestApp, body: bytes) -> None:
+    json_type = {"Content-Type": "application/json"}
+    answer = client.post("/api/token", body, headers=json_type, status=400)
+    assert answer.json["type"] == "urn:restauth:problem:malformed_request"
+
+
+def test_a_refresh_token_without_a_content_type_is_415(miguel: webtest.TestApp) -> None:
+    body = json.dumps({"refresh_token": pair_by(miguel)["refresh_token"]}).encode()
+    miguel.request("/api/token", method="POST", body=body, status=415)
+    form = "refresh_token=" + pair_by(miguel)["refresh_token"]
+    miguel.post("/api/token", form, status=415)
+
+
+def test_every_refused_refresh_token_gets_one_answer(
+    services: Services, miguel: webtest.TestApp, clock: Clock
+) -> None:
+    services.accounts.register("susan", "python")
+    susan = pair_by(miguel, basic("susan", "python"))["refresh_token"]
+    expired = pair_by(miguel)["refresh_token"]
+    clock.advance(2_592_000)
+    ended, reused = pair_by(miguel), pair_by(miguel)["refresh_token"]
+    miguel.delete("/api/token", headers=bearer(ended["token"]), status=204)
+    refresh(miguel, reused)
+    clock.advance(11)
+    locked = pair_by(miguel, basic("susan", "python"))["refresh_token"]
+    services.accounts.lock(services.accounts.find_by_name("susan"))
+    answers = [
+        refresh(miguel, token, 401)
+        for token in (
+            "",
+            "r1",
+            "x" * 60_000,
+            ended["token"],  # an access token
+            f"{reused}x",
+            susan[:-1],
+            expired,
+            susan,
+            ended["refresh_token"],
+            reused,
+            reused,
+            locked,
+        )
+    ]
+    seen = {(answer.status, str(answer.headerlist), answer.body) for answer in answers}
+    assert len(seen) == 1
+    assert "Unauthorized Access" in answers[0].text
+    assert answers[0].headers.getall("WWW-Authenticate")
+
+
+def test_a_refresh_looks_at_no_credential(miguel: webtest.TestApp, clock: Clock) -> None:
+    """Least of all at the access token that has expired."""
+    pair = pair_by(miguel)
+    clock.advance(TOKEN_DURATION)
+    for headers in (bearer(pair["token"]), basic("miguel", "ruby"), {"Authorization": "Basic !"}):
+        value = {"refresh_token": pair["refresh_token"]}
+        pair = miguel.post_json("/api/token", value, headers=headers, status=200).json
+
+
+# GET /api/sessions
+
+
+def test_sessions_are_listed_the_one_used_last_first(services: Services, clock: Clock) -> None:
+    services.accounts.register("miguel", "python")
+    phone = client_of(services, REMOTE_ADDR="192.0.2.7", HTTP_USER_AGENT="phone")
+    laptop = client_of(services, REMOTE_ADDR="2001:db8::7", HTTP_USER_AGENT="laptop")
+    pair = pair_by(phone)
+    clock.advance(60)
+    token = token_by(laptop, PASSWORD)
+    clock.advance(60)
+    refresh(laptop, pair["refresh_token"])  # a session is named after where it began
+    clock.advance(60)
+    listed = laptop.get("/api/sessions", headers=bearer(token), status=200)
+    assert listed.content_type == "application/json"
+    ids = [session["id"] for session in listed.json["sessions"]]
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", each) for each in ids)
+    assert listed.json == {
+        "sessions": [
+            {
+                "id": ids[0],
+                "created_at": "2027-01-15T08:00:00Z",
+                "last_used_at": "2027-01-15T08:02:00Z",
+                "expires_at": "2027-02-14T08:00:00Z",
+                "peer": "192.0.2.7",
+                "user_agent": "phone",
+                "current": False,
+            },
+            {
+                "id": ids[1],
+                "created_at": "2027-01-15T08:01:00Z",
+                "last_used_at": "2027-01-15T08:01:00Z",
+                "expires_at": "2027-01-16T08:01:00Z",
+                "peer": "2001:db8::7",
+                "user_agent": "laptop",
+                "current": True,
+            },
+        ]
+    }
+
+
+def test_a_password_has_no_current_session(miguel: webtest.TestApp) -> None:
+    assert sessions(miguel, PASSWORD) == []
+    pair_by(miguel)
+    assert [session["current"] for session in sessions(miguel, PASSWORD)] == [False]
+
+
+def test_only_ones_own_live_sessions_are_listed(miguel: webtest.TestApp, clock: Clock) -> None:
+    register(miguel, "susan", "python")
+    token_by(miguel, PASSWORD)
+    clock.advance(86_399)
+    token_by(miguel, basic("susan", "python"))
+    ended = token_by(miguel, PASSWORD)
+    assert len(sessions(miguel, PASSWORD)) == 2
+    miguel.delete("/api/token", headers=bearer(ended), status=204)
+    assert len(sessions(miguel, PASSWORD)) == 1
+    clock.advance(1)
+    assert sessions(miguel, PASSWORD) == []
+    assert len(sessions(miguel, basic("susan", "python"))) == 1
+
+
+def test_a_request_that_issues_no_token_is_no_use_of_the_session(
+    miguel: webtest.TestApp, clock: Clock
+) -> None:
+    token = token_by(miguel, PASSWORD)
+    clock.advance(60)
+    miguel.get("/api/resource", headers=bearer(token))
+    miguel.head("/api/token", headers=bearer(token))
+    assert sessions(miguel, bearer(token))[0]["last_used_at"] == "2027-01-15T08:00:00Z"
+    token_by(miguel, bearer(token))
+    assert sessions(miguel, bearer(token))[0]["last_used_at"] == "2027-01-15T08:01:00Z"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "shown"),
+    [("", ""), ("<b>\x1b[2J\u00e9</b>", "<b>?[2J?</b>"), ("x" * 5000, "x" * 200)],
+    ids=["none", "markup and controls", "long"],
+)
+def test_what_a_device_calls_itself_is_bounded_and_escaped(
+    services: Services, user_agent: str, shown: str
+) -> None:
+    services.accounts.register("miguel", "python")
+    client = client_of(services, HTTP_USER_AGENT=user_agent, REMOTE_ADDR="")
+    pair_by(client)
+    answer = client.get("/api/sessions", headers=PASSWORD)
+    (session,) = answer.json["sessions"]
+    assert (session["user_agent"], session["peer"]) == (shown, "")
+    assert answer.body.isascii()
+
+
+# DELETE /api/sessions, DELETE /api/sessions/<sid>
+
+
+def test_logging_out_everywhere_ends_all_sessions_of_the_user_and_no_others(
+    miguel: webtest.TestApp,
+) -> None:
+    register(miguel, "susan", "python")
+    susan = token_by(miguel, basic("susan", "python"))
+    for by_password in (True, False):
+        token, pair = token_by(miguel, PASSWORD), pair_by(miguel)
+        headers = PASSWORD if by_password else bearer(token)
+        assert miguel.delete("/api/sessions", headers=headers, status=204).body == b""
+        for dead in (token, pair["token"]):
+            miguel.get("/api/resource", headers=bearer(dead), status=401)
+        refresh(miguel, pair["refresh_token"], 401)
+    miguel.delete("/api/sessions", headers=PASSWORD, status=204)  # none is no error
+    miguel.get("/api/resource", headers=bearer(susan), status=200)
+
+
+def test_one_device_ends_anothers_session(miguel: webtest.TestApp) -> None:
+    lost, here = pair_by(miguel), pair_by(miguel)
+    (other,) = [
+        each["id"] for each in sessions(miguel, bearer(here["token"])) if not each["current"]
+    ]
+    answer = miguel.delete(f"/api/sessions/{other}", headers=bearer(here["token"]), status=204)
+    assert answer.body == b""
+    miguel.get("/api/resource", headers=bearer(lost["token"]), status=401)
+    refresh(miguel, lost["refresh_token"], 401)
+    miguel.get("/api/resource", headers=bearer(here["token"]), status=200)
+    miguel.delete(f"/api/sessions/{other}", headers=bearer(here["token"]), status=404)
+
+
+def test_ending_ones_own_session_is_a_logout(miguel: webtest.TestApp) -> None:
+    token = token_by(miguel, PASSWORD)
+    (session,) = sessions(miguel, bearer(token))
+    miguel.delete(f"/api/sessions/{session['id']}", headers=bearer(token), status=204)
+    miguel.get("/api/resource", headers=bearer(token), status=401)
+
+
+def test_somebody_elses_session_is_as_unknown_as_one_that_never_was(
+    miguel: webtest.TestApp,
+) -> None:
+    register(miguel, "susan", "python")
+    susan = token_by(miguel, basic("susan", "python"))
+    (session,) = sessions(miguel, bearer(susan))
+    answers = [
+        miguel.delete(f"/api/sessions/{name}", headers=PASSWORD, status=404)
+        for name in (session["id"], "A" * 22, session["id"].swapcase(), "x", f"{session['id']}=")
+    ]
+    assert len({(answer.body, str(answer.headerlist)) for answer in answers}) == 1
+    miguel.get("/api/resource", headers=bearer(susan), status=200)
+
+
+# POST /api/password-resets
+
+
+def test_a_code_sets_a_new_password_once_and_ends_every_session(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    pair, code = pair_by(miguel), make_code(services)
+    assert reset(miguel, code, "ruby", 204).body == b""
+    miguel.get("/api/resource", headers=PASSWORD, status=401)
+    miguel.get("/api/resource", headers=basic("miguel", "ruby"), status=200)
+    miguel.get("/api/resource", headers=bearer(pair["token"]), status=401)
+    refresh(miguel, pair["refresh_token"], 401)
+    reset(miguel, code, "perl", 400)
+    miguel.get("/api/resource", headers=basic("miguel", "ruby"), status=200)
+
+
+def test_a_code_is_good_for_an_hour(
+    services: Services, miguel: webtest.TestApp, clock: Clock
+) -> None:
+    code = make_code(services)
+    clock.advance(3599)
+    reset(miguel, code, "ruby", 204)
+
+
+def test_every_unusable_code_gets_one_answer(make_services: ServicesFactory, clock: Clock) -> None:
+    services = make_services(free_failures=0)
+    client = client_of(services)
+    register(client, "miguel", "python")
+    expired = make_code(services)
+    clock.advance(3600)
+    replaced, used = make_code(services), make_code(services)
+    reset(client, used, "ruby", 204)
+    live = make_code(services)
+    answers = [
+        reset(client, code, "perl", 400)
+        for code in (
+            "",
+            "x",
+            "x" * 60_000,
+            f"{live} ",
+            live.swapcase(),
+            live[:-1] + ("A" if live[-1] != "A" else "B"),
+            "A" * 12 + "." + "A" * 24,
+            expired,
+            replaced,
+            used,
+        )
+    ]
+    assert len({(answer.status, str(answer.headerlist), answer.body) for answer in answers}) == 1
+    assert answers[0].json["type"] == "urn:restauth:problem:unusable_code"
+    client.get("/api/resource", headers=basic("miguel", "ruby"), status=200)
+    reset(client, live, "perl", 204)
+
+
+@pytest.mark.parametrize("members", [{"code": 7}, {"password": None}, {"code": None}, {"code": []}])
+def test_a_reset_without_two_strings_is_malformed_and_spends_no_code(
+    services: Services, miguel: webtest.TestApp, members: dict[str, object]
+) -> None:
+    code = make_code(services)
+    body = {"code": code, "password": "ruby", **members}
+    answer = miguel.post_json("/api/password-resets", body, status=400)
+    assert answer.json["type"] == "urn:restauth:problem:malformed_request"
+    reset(miguel, code, "ruby", 204)
+
+
+def test_an_unacceptable_password_spends_no_code(make_services: ServicesFactory) -> None:
+    services = make_services(password_policy="nist")
+    client = client_of(services)
+    register(client, "miguel", "correct horse battery")
+    code = make_code(services)
+    for password in ("", "x" * 1025, "ruby"):
+        answer = reset(client, code, password, 400)
+        assert answer.json["type"] == "urn:restauth:problem:unacceptable_password"
+    assert answer.json["detail"] == "A password has at least 15 characters."
+    reset(client, code, "battery horse correct", 204)
+
+
+def test_guesses_at_a_code_are_throttled_and_the_right_one_is_not_told(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    services = make_services(free_failures=2)
+    client = client_of(services)
+    register(client, "miguel", "python")
+    code = make_code(services)
+    selector = code.partition(".")[0]
+    for _ in range(3):
+        reset(client, f"{selector}.{'A' * 24}", "ruby", 400)
+    throttled = [reset(client, guess, "ruby", 429) for guess in (f"{selector}.{'B' * 24}", code)]
+    assert throttled[0].body == throttled[1].body
+    assert throttled[0].headerlist == throttled[1].headerlist
+    assert throttled[0].headers["Retry-After"] == "1"
+    assert throttled[0].json["type"] == "urn:restauth:problem:throttled"
+    clock.advance(1)
+    reset(client, code, "ruby", 204)
+
+
+def test_a_reset_opens_a_password_that_guesses_have_shut(make_services: ServicesFactory) -> None:
+    services = make_services(max_failures=2)
+    client = client_of(services)
+    register(client, "miguel", "python")
+    for status in (401, 401, 429):
+        client.get("/api/resource", headers=basic("miguel", "ruby"), status=status)
+    reset(client, make_code(services), "perl", 204)
+    client.get("/api/resource", headers=basic("miguel", "perl"), status=200)
 
 
 # DELETE /api/token

@@ -145,6 +145,15 @@ def test_the_user_is_shown_as_registered_and_not_as_typed(house: House) -> None:
     assert house.caller(basic("MIGUEL", "python"))["REMOTE_USER"] == "miguel"
 
 
+def test_the_roles_are_those_of_this_moment(house: House) -> None:
+    token = house.token()
+    accounts = house.services.accounts
+    for added, removed, roles in ((["b", "a"], [], ("a", "b")), ([], ["a"], ("b",))):
+        accounts.change_roles(accounts.find(1), added, removed)
+        for headers in (PASSWORD, bearer(token)):
+            assert house.caller(headers)["restauth.user"].roles == roles
+
+
 def test_a_verified_user_cannot_be_changed(house: House) -> None:
     user = house.caller(PASSWORD)["restauth.user"]
     with pytest.raises(AttributeError):
@@ -236,17 +245,47 @@ def test_a_locked_user_is_refused_with_password_and_token(house: House) -> None:
     house.refusal(bearer(token), 401)
 
 
+def test_whoever_is_throttled_is_never_anonymous(build: Build) -> None:
+    house = build(max_failures=1)
+    token = house.token()
+    house.refusal(WRONG, 401)
+    for headers in (WRONG, PASSWORD):
+        assert house.refusal(headers, 429).headers["Retry-After"] == "900"
+    assert house.caller(bearer(token))["REMOTE_USER"] == "miguel"
+    assert house.caller({}) == NOBODY
+
+
+def test_the_guard_counts_by_the_peer_of_the_connection(build: Build) -> None:
+    house = build(peer_failures=1)
+    here, elsewhere = {"REMOTE_ADDR": "8.8.8.8"}, {"REMOTE_ADDR": "8.8.4.4"}
+    house.refusal(WRONG, 401, **here)
+    forwarded = WRONG | {"X-Forwarded-For": "8.8.4.4"}
+    assert house.refusal(forwarded, 429, **here).headers["Retry-After"] == "300"
+    house.refusal(WRONG, 401, **elsewhere)
+
+
 def test_a_refusal_to_head_has_no_body(house: House) -> None:
     answer = house.client.head("/", headers=WRONG, status=401)
     assert answer.body == b""
     assert answer.headers["Content-Length"] == str(len(house.refusal(WRONG, 401).body))
 
 
-def test_when_the_store_is_away_nobody_is_let_through_as_anybody(house: House) -> None:
+def test_when_the_store_is_away_nobody_is_let_through_as_anybody(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     house.services.engine.close()
     house.services.engine.path.unlink()
     house.services.engine.path.mkdir()
-    assert house.refusal(PASSWORD, 503).headers["Retry-After"] == "2"
+    answer = house.refusal(PASSWORD, 503)
+    assert answer.headers["Retry-After"] == "2"
+    # The cause is for the log and not for the wire.
+    assert answer.json["detail"] == "The store does not answer."
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == (
+        "restauth",
+        "WARNING",
+        "store_unavailable: unable to open database file",
+    )
     assert house.caller({}) == NOBODY
 
 

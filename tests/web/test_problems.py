@@ -12,7 +12,7 @@ from restauth import errors
 from restauth.services import Services
 from restauth.web.problems import STATUSES, confess, refuse
 from restauth.web.wire import Response
-from tests.conftest import ServicesFactory, basic, bearer, client_of
+from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")
 BASIC_CHALLENGE = 'Basic realm="Authentication Required", charset="UTF-8"'
@@ -49,7 +49,11 @@ REFUSALS = sorted(set(concrete(errors.Refusal)), key=lambda refusal: refusal.cod
 
 
 def build(refusal: type[errors.Refusal]) -> errors.Refusal:
-    return refusal(("GET",)) if issubclass(refusal, errors.MethodNotAllowed) else refusal()
+    more: dict[type[errors.Refusal], Any] = {
+        errors.MethodNotAllowed: ("GET",),
+        errors.Throttled: 7,
+    }
+    return refusal(more[refusal]) if refusal in more else refusal()
 
 
 def test_every_refusal_has_a_row_and_every_row_a_refusal() -> None:
@@ -75,10 +79,11 @@ def test_a_refusal_becomes_a_problem_document(refusal: type[errors.Refusal]) -> 
     }
 
 
-HEADERS_OF = {  # RFC 9110 sections 15.5.2, 15.5.6, 15.5.16 and 15.6.4
+HEADERS_OF = {  # RFC 9110 sections 15.5.2, 15.5.6, 15.5.16 and 15.6.4; RFC 6585 section 4
     401: ["WWW-Authenticate", "WWW-Authenticate"],
     405: ["Allow"],
     415: ["Accept"],
+    429: ["Retry-After"],
     503: ["Retry-After"],
 }
 
@@ -97,6 +102,7 @@ def test_a_status_has_the_headers_that_it_asks_for_and_no_others(
     [
         (errors.MethodNotAllowed(("GET", "HEAD")), ("Allow", "GET, HEAD")),
         (errors.UnsupportedMediaType(), ("Accept", "application/json")),
+        (errors.Throttled(7), ("Retry-After", "7")),
         (errors.Busy(), ("Retry-After", "1")),
         (errors.StoreUnavailable("disk full"), ("Retry-After", "2")),
     ],
@@ -140,7 +146,14 @@ def credentials(username: str, password: str) -> dict[str, bytes]:
         ("username_taken", 400, "POST /api/users", credentials("Miguel", "x")),
         ("unknown_user", 400, "GET /api/users/2", {}),
         ("no_session", 400, "DELETE /api/token", {"headers": PASSWORD}),
+        (
+            "unusable_code",
+            400,
+            "POST /api/password-resets",
+            {"body": b'{"code":"","password":"x"}'},
+        ),
         ("bad_credentials", 401, "GET /api/resource", {}),
+        ("bad_credentials", 401, "POST /api/token", {"body": b'{"refresh_token": ""}'}),
         ("not_found", 404, "GET /api/nothing", {}),
         ("method_not_allowed", 405, "PUT /api/users", {}),
         ("length_required", 411, "POST /api/users", {"headers": {"Transfer-Encoding": "chunked"}}),
@@ -226,6 +239,79 @@ def test_a_dead_token_is_refused_as_a_forged_one(miguel: webtest.TestApp) -> Non
     miguel.delete("/api/token", headers=bearer(token))
     assert unauthorized(miguel, bearer(token)) == unauthorized(miguel, bearer("a.b.c"))
     assert unauthorized(miguel, basic(token, "")) == unauthorized(miguel, basic(f"{token}x", ""))
+
+
+def test_a_token_where_the_password_is_due_is_told_so(miguel: webtest.TestApp) -> None:
+    token = miguel.get("/api/token", headers=PASSWORD).json["token"]
+    answer = miguel.delete("/api/users/me", headers=bearer(token), status=403)
+    assert problem(answer.body) == {
+        "type": "urn:restauth:problem:password_required",
+        "title": "Password required",
+        "status": 403,
+        "detail": "A token is not enough here: present the password itself.",
+    }
+    assert "WWW-Authenticate" not in answer.headers  # who it is was not in doubt
+
+
+# 429: one answer for every name
+
+
+def refused(client: webtest.TestApp, username: str, password: str = "ruby") -> tuple[object, ...]:
+    """All that a client sees of a login that is refused."""
+    answer = client.get("/api/resource", headers=basic(username, password), status=(401, 429))
+    return answer.status, answer.headerlist, answer.body
+
+
+@pytest.mark.parametrize(
+    ("limits", "tries", "seconds"),
+    [({"free_failures": 2}, 3, 1), ({"free_failures": 2}, 5, 1), ({"max_failures": 3}, 3, 900)],
+    ids=["first wait", "later wait", "shut"],
+)
+def test_enumerating_users_by_the_throttle_is_refused(
+    make_services: ServicesFactory, clock: Clock, limits: dict[str, int], tries: int, seconds: int
+) -> None:
+    services = make_services(**limits)
+    client = client_of(services)
+    for name in ("miguel", "locked"):
+        services.accounts.register(name, "python")
+    services.accounts.lock(services.accounts.find_by_name("locked"))
+    seen = []
+    for name in ("miguel", "nobody", "locked"):
+        answers = [refused(client, name) for _ in range(tries + 1)]
+        answers.append(refused(client, name, "python"))  # nor does it tell the right password
+        seen.append(answers)
+    assert seen[0] == seen[1] == seen[2]
+    throttled = client.get("/api/token", headers=basic("miguel", "python"), status=429)
+    assert throttled.headers["Retry-After"] == str(seconds)
+    assert throttled.body == (
+        b'{"detail": "Too many failed attempts.", "status": 429, "title": "Too many requests", '
+        b'"type": "urn:restauth:problem:throttled"}\n'
+    )
+
+
+def test_whoever_waits_as_long_as_told_is_let_in(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    services = make_services(free_failures=1)
+    services.accounts.register("miguel", "python")
+    client = client_of(services)
+
+    def retry_after() -> int:
+        return int(client.get("/api/resource", headers=PASSWORD, status=429).headers["Retry-After"])
+
+    assert refused(client, "miguel")[0] == "401 Unauthorized"  # the free one
+    for seconds in (1, 2, 4, 8):
+        assert refused(client, "miguel")[0] == "401 Unauthorized"
+        assert retry_after() == seconds
+        clock.advance(seconds - 1)
+        assert retry_after() == 1
+        clock.advance(1)
+    for _ in range(2):  # a success begins the count anew
+        client.get("/api/resource", headers=PASSWORD, status=200)
+        assert refused(client, "miguel")[0] == "401 Unauthorized"
+
+
+# Challenges
 
 
 @pytest.mark.parametrize(

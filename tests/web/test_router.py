@@ -27,8 +27,10 @@ LIST = route("POST", "/users")
 ONE = route("GET", "/users/{id}")
 OF_ONE = route("DELETE", "/users/{id}/token")
 ME = route("GET", "/users/me")
+SESSION = route("DELETE", "/sessions/{sid}")
+SID = "AZaz09_-" * 2 + "AZaz09"
 WELL_KNOWN = route("GET", "/.well-known/a+b")
-ROUTER = Router([LIST, ONE, OF_ONE, ME, WELL_KNOWN])
+ROUTER = Router([LIST, ONE, OF_ONE, ME, SESSION, WELL_KNOWN])
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,7 @@ ROUTER = Router([LIST, ONE, OF_ONE, ME, WELL_KNOWN])
         ("DELETE", "/users/7/token", (OF_ONE, ("7",))),
         ("GET", "/users/me", (ME, ())),
         ("HEAD", "/users/me", (ME, ())),
+        ("DELETE", f"/sessions/{SID}", (SESSION, (SID,))),
         ("GET", "/.well-known/a+b", (WELL_KNOWN, ())),
     ],
 )
@@ -77,6 +80,14 @@ def test_a_route_is_found(method: str, path: str, found: tuple[Route, tuple[str,
         "/users/1/token/",
         "/users//token",
         "/users/../users",
+        "/sessions/",
+        f"/sessions/{SID[1:]}",
+        f"/sessions/{SID}A",
+        f"/sessions/{SID}/",
+        f"/sessions/{SID[1:]}=",
+        f"/sessions/{SID[1:]}\xe9",
+        f"/sessions/{SID[1:]}\n",
+        "/sessions/{sid}",
         "/Xwell-known/a+b",  # a dot in a path is a dot
         "/.well-known/aab",
     ],

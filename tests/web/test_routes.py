@@ -10,6 +10,7 @@ from restauth import settings
 from restauth.services import Services
 from restauth.web import handlers
 from restauth.web.api import Api
+from restauth.web.router import Access, Route
 from restauth.web.routes import routes
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
@@ -19,15 +20,24 @@ ANSWERS = {  # to: no credential, a wrong password, an expired token, a live tok
     "POST /api/users": (201, 201, 201, 201, 201),
     "GET /api/users/{id}": (200, 200, 200, 200, 200),
     "GET /api/users/me": (401, 401, 401, 200, 200),
+    "PUT /api/users/me/password": (401, 401, 401, 403, 204),
+    "DELETE /api/users/me": (401, 401, 401, 403, 204),
     "GET /api/token": (401, 401, 401, 200, 200),
+    "POST /api/token": (200, 200, 200, 200, 200),
     "DELETE /api/token": (401, 401, 401, 204, 400),
+    "POST /api/sessions": (401, 401, 401, 403, 201),
+    "GET /api/sessions": (401, 401, 401, 200, 200),
+    "DELETE /api/sessions": (401, 401, 401, 204, 204),
+    "DELETE /api/sessions/{sid}": (401, 401, 401, 204, 404),  # it has just been ended
+    "POST /api/password-resets": (204, 204, 204, 204, 204),
     "GET /api/resource": (401, 401, 401, 200, 200),
     "GET /api/health": (200, 200, 200, 200, 200),
 }
+OVER_PLAIN_HTTP = {"GET /api/users/{id}": 400, "GET /api/health": 200}  # where https is required
 
 
-def sample(path: str) -> str:
-    return path.replace("{id}", "1")
+def sample(path: str, session_id: str = "A" * 22) -> str:
+    return path.replace("{id}", "1").replace("{sid}", session_id)
 
 
 def allowed(path: str) -> set[str]:
@@ -36,26 +46,36 @@ def allowed(path: str) -> set[str]:
 
 
 def answers(services: Services, clock: Clock, route: str) -> tuple[int, ...]:
-    """The statuses with which a route answers the callers of ANSWERS."""
+    """The statuses with which a route answers the callers of ANSWERS, all other things good."""
     client, password = client_of(services), basic("miguel", "python")
-    services.accounts.register("miguel", "python")
+    miguel = services.accounts.find(services.accounts.register("miguel", "python"))
     expired = client.get("/api/token", headers=password).json["token"]
     clock.advance(600)
     live = client.get("/api/token", headers=password).json["token"]
+    other = client.request("/api/sessions", method="POST", headers=password)
     nobody: dict[str, str] = {}
     callers = (nobody, basic("miguel", "ruby"), bearer(expired), bearer(live), password)
     method, path = route.split()
-    return tuple(
-        client.request(
-            sample(path),
+    path = sample(path, other.headers["Location"].rpartition("/")[2])
+
+    def answer(number: int, headers: dict[str, str]) -> int:
+        body = {
+            "username": f"user{number}",
+            "password": "python",
+            "refresh_token": other.json["refresh_token"],
+            "code": services.accounts.make_reset_code(miguel),
+        }
+        request = client.request(
+            path,
             method=method,
             headers=headers,
             content_type="application/json",
-            body=json.dumps({"username": f"user{number}", "password": "python"}).encode(),
+            body=json.dumps(body).encode(),
             status="*",
-        ).status_int
-        for number, headers in enumerate(callers)
-    )
+        )
+        return int(request.status_int)
+
+    return tuple(answer(number, headers) for number, headers in enumerate(callers))
 
 
 def test_no_route_stands_twice() -> None:
@@ -63,7 +83,19 @@ def test_no_route_stands_twice() -> None:
 
 
 def test_every_route_is_held_against_every_caller() -> None:
-    assert set(ANSWERS) == {f"{route.method} {route.path}" for route in TABLE}
+    table = {f"{route.method} {route.path}" for route in TABLE}
+    assert set(ANSWERS) == table
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: f"{route.method} {route.path}")
+def test_the_table_says_itself_who_is_let_in_and_over_what(route: Route) -> None:
+    """A handler that asks once more must not hide a wrong row."""
+    name = f"{route.method} {route.path}"
+    anonymous, _, _, with_token, _ = ANSWERS[name]
+    assert (route.access is Access.ANYONE) is (anonymous != 401)
+    assert (route.access is Access.PASSWORD) is (with_token == 403)
+    is_open = route.access is Access.ANYONE and not route.takes_secret
+    assert is_open is (name in OVER_PLAIN_HTTP)
 
 
 def test_every_handler_has_a_route() -> None:
@@ -102,25 +134,26 @@ def test_a_setting_changes_its_own_route_and_no_other(
     assert answers(services, clock, route) == (ANSWERS | changes)[route]
 
 
-@pytest.mark.parametrize(
-    ("route", "without_credential", "with_one"),
-    [
-        ("POST /api/users", 403, 403),  # the body carries a password
-        ("GET /api/users/{id}", 400, 400),
-        ("GET /api/users/me", 401, 403),
-        ("GET /api/token", 401, 403),
-        ("DELETE /api/token", 401, 403),
-        ("GET /api/resource", 401, 403),
-        ("GET /api/health", 200, 200),
-    ],
-)
-def test_no_secret_is_taken_over_plain_http_where_https_is_required(
-    make_services: ServicesFactory, route: str, without_credential: int, with_one: int
+@pytest.mark.parametrize("route", ANSWERS)
+def test_no_secret_is_taken_nor_asked_for_over_plain_http_where_https_is_required(
+    make_services: ServicesFactory, route: str
 ) -> None:
     client = client_of(make_services(require_https=True))
     method, path = route.split()
-    for headers, status in (({}, without_credential), (basic("miguel", "python"), with_one)):
-        client.request(sample(path), method=method, headers=headers, status=status)
+    nobody: dict[str, str] = {}
+    callers = (nobody, basic("miguel", "python"), bearer("a.b.c"), {"Authorization": "Digest x"})
+    for headers in callers:
+        status = OVER_PLAIN_HTTP.get(route, 403)
+        answer = client.request(sample(path), method=method, headers=headers, status=status)
+        assert "WWW-Authenticate" not in answer.headers
+
+
+def test_a_profile_that_is_not_public_is_shown_over_https_only_where_it_is_required(
+    make_services: ServicesFactory,
+) -> None:
+    client = client_of(make_services(require_https=True, public_profiles=False))
+    answer = client.get("/api/users/1", status=403)
+    assert "WWW-Authenticate" not in answer.headers
 
 
 def test_over_https_all_is_as_ever_where_https_is_required(make_services: ServicesFactory) -> None:

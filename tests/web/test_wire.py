@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import hypothesis
@@ -16,13 +17,17 @@ from restauth.errors import (
     LengthRequired,
     MalformedRequest,
     NotFound,
+    PasswordRequired,
     Refusal,
     UnsupportedMediaType,
 )
+from restauth.records import Account, Caller, Client, Session, User
 from restauth.web.wire import (
     MAX_BODY_LENGTH,
+    MAX_USER_AGENT_LENGTH,
     Request,
     Response,
+    client_of,
     json_response,
     parse_request,
     send,
@@ -345,6 +350,72 @@ def test_a_request_does_not_show_its_headers_when_it_is_printed() -> None:
 def test_a_route_that_forgot_to_ask_for_credentials_lets_nobody_in() -> None:
     with pytest.raises(BadCredentials):
         post().identified()
+    with pytest.raises(BadCredentials):
+        post().verified()
+
+
+ACCOUNT = Account(1, "miguel", "-", 0, None, 1, ())
+SESSION = Session("s", 1, "miguel", (), 0, 0, 9, 9, None, None, "192.0.2.7", "")
+
+
+def test_a_handler_that_needs_the_password_does_not_get_a_token_for_it() -> None:
+    """Even where the route's access was forgotten."""
+    by_password = Caller(User(1, "miguel", (), None, "password"), ACCOUNT)
+    by_token = Caller(User(1, "miguel", (), "s", "token"), SESSION)
+    assert replace(post(), caller=by_password).verified() is ACCOUNT
+    with pytest.raises(PasswordRequired):
+        replace(post(), caller=by_token).verified()
+
+
+# Where it comes from
+
+
+def test_a_client_is_the_peer_of_the_connection_and_what_it_calls_itself() -> None:
+    environ: dict[str, Any] = {"REMOTE_ADDR": "192.0.2.7", "HTTP_USER_AGENT": "curl/8.5.0"}
+    assert client_of(environ) == Client("192.0.2.7", "curl/8.5.0")
+    assert post(**environ).client == Client("192.0.2.7", "curl/8.5.0")
+    assert client_of({}) == Client("", "")  # a Unix socket
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X_FORWARDED_FOR",
+        "FORWARDED",
+        "X_REAL_IP",
+        "CLIENT_IP",
+        "TRUE_CLIENT_IP",
+        "CF_CONNECTING_IP",
+    ],
+)
+def test_a_header_does_not_say_where_a_request_comes_from(name: str) -> None:
+    environ = {"REMOTE_ADDR": "192.0.2.7", f"HTTP_{name}": "for=198.51.100.1"}
+    assert client_of(environ).peer == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("Mozilla/5.0 (X11; Linux) ~", "Mozilla/5.0 (X11; Linux) ~"),
+        ("a\x1b[2J\x00\tb\x7f\x9b", "a?[2J??b??"),  # nothing that rules a terminal
+        ("caf\xc3\xa9", "caf??"),
+        ("x" * 201, "x" * 200),
+        ("\xff" * 100_000, "?" * 200),
+    ],
+    ids=["as it is", "controls", "UTF-8", "201 characters", "much"],
+)
+def test_a_user_agent_is_bounded_and_printable(sent: str, kept: str) -> None:
+    assert MAX_USER_AGENT_LENGTH == 200
+    assert client_of({"HTTP_USER_AGENT": sent}).user_agent == kept
+
+
+@total
+@hypothesis.given(user_agent=ANY_TEXT, peer=ANY_TEXT)
+def test_saying_where_it_comes_from_is_total(user_agent: str, peer: str) -> None:
+    found = client_of({"HTTP_USER_AGENT": user_agent, "REMOTE_ADDR": peer})
+    assert found.peer == peer
+    assert found.user_agent.isascii()
+    assert found.user_agent.isprintable()
 
 
 # The answer

@@ -1,0 +1,113 @@
+"""How long to wait after failed logins.
+
+Rule: an attempt is booked as a failure before its hash is computed, so that parallel guesses do not
+slip through, and a success takes it back. What is counted is the same for names that nobody has.
+Pure: counts in, counts out; the store keeps them, for all processes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from restauth.records import Failures
+
+MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
+PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
+
+Key = tuple[str, str]  # canonical name and network of the peer; an empty one stands for any
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """The limits; 0 turns one off.
+
+    `free_failures` of a name from one peer cost no wait, then 1, 2, 4, ... seconds up to MAX_WAIT.
+    `max_failures` of a name, in a row and from anywhere, shut its password until an operator
+    opens it. `peer_failures` of one peer within PEER_WINDOW block the peer for the rest of it.
+    """
+
+    free_failures: int
+    max_failures: int
+    peer_failures: int
+
+    def wait(self, failures: Mapping[Key, Failures], now: int) -> int:
+        """Whole seconds until the next attempt may be made; 0 when it may be made now."""
+        return max((self._wait(key, counted, now) for key, counted in failures.items()), default=0)
+
+    def booked(
+        self, name: str, peer: str, failures: Mapping[Key, Failures], now: int
+    ) -> dict[Key, Failures]:
+        """The counts after one more failure. `name` is empty when no account is at stake."""
+        network = network_of(peer)
+        booked = {}
+        if name:
+            booked[name, ""] = Failures(_count(failures, (name, "")) + 1, now, 0)
+            count = _count(failures, (name, network)) + 1
+            booked[name, network] = Failures(count, now, now + self._delay(count))
+        # Behind a loopback or private address stands a proxy, and behind that everybody.
+        if _is_global(peer):
+            booked["", network] = self._next_of_peer(failures.get(("", network)), now)
+        return booked
+
+    def forgiven(
+        self, failures: Mapping[Key, Failures], *, was_booked: bool
+    ) -> dict[Key, Failures | None]:
+        """What a success leaves: nothing of the name; of the peer all but this attempt, so that
+        one's own account does not pay for guesses at others'."""
+        forgiven: dict[Key, Failures | None] = {key: None for key in failures if key[0]}
+        for key, counted in failures.items():
+            if was_booked and not key[0]:
+                forgiven[key] = self._of_peer(max(counted.count - 1, 0), counted.counted_from)
+        return forgiven
+
+    def _wait(self, key: Key, counted: Failures, now: int) -> int:
+        name, network = key
+        if name and not network:
+            is_shut = 0 < self.max_failures <= counted.count
+            return MAX_WAIT if is_shut else 0
+        # Later than any block of ours can end: it was booked before the clock was set back.
+        return counted.blocked_until - now if now < counted.blocked_until <= now + MAX_WAIT else 0
+
+    def _delay(self, count: int) -> int:
+        excess = count - self.free_failures
+        if not self.free_failures or excess <= 0:
+            return 0
+        return min(MAX_WAIT, 1 << min(excess - 1, 10))
+
+    def _next_of_peer(self, counted: Failures | None, now: int) -> Failures:
+        if counted is None or not 0 <= now - counted.counted_from < PEER_WINDOW:
+            return self._of_peer(1, now)
+        return self._of_peer(counted.count + 1, counted.counted_from)
+
+    def _of_peer(self, count: int, counted_from: int) -> Failures:
+        is_blocked = 0 < self.peer_failures <= count
+        return Failures(count, counted_from, counted_from + PEER_WINDOW if is_blocked else 0)
+
+
+@lru_cache(maxsize=1024)
+def network_of(peer: str) -> str:
+    """What one client can choose from: an IPv4 address, or a /64 of IPv6."""
+    address = _parse_peer(peer)
+    if address is None:
+        return peer[:64] or "-"  # a Unix socket has no address; never empty: that is "any peer"
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(ip_network((address, 64), strict=False).network_address)
+
+
+def _is_global(peer: str) -> bool:
+    address = _parse_peer(peer)
+    return address is not None and address.is_global
+
+
+def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(peer.partition("%")[0])  # a link-local address may name its zone
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _count(failures: Mapping[Key, Failures], key: Key) -> int:
+    return failures[key].count if key in failures else 0
