@@ -121,7 +121,9 @@ def test_the_first_command_serves(tmp_path: Path) -> None:
     assert len(command.splitlines()) == 1
     words = command.split("&&")[-1].split()
     assert words == ["venv/bin/restauth", "serve"]
-    with Server.start(tmp_path, BIN / "restauth", "serve") as server:
+    # Not on port 5000, where somebody may be trying this very command.
+    listen = "--listen=127.0.0.1:0"
+    with Server.start(tmp_path, BIN / "restauth", "serve", listen) as server:
         assert server.get("/api/health").status == 200
 
 

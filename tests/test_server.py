@@ -497,6 +497,7 @@ def test_a_rotation_refuses_no_good_token_in_any_process(served: Server, tmp_pat
         try:
             first = token = served.log_in(NAME, PASSWORD)
             kid = kid_of(token)
+            kids.put(kid)
             while not is_over.is_set():
                 renewal = served.get("/api/token", bearer(token))
                 assert renewal.status == 200
@@ -513,6 +514,7 @@ def test_a_rotation_refuses_no_good_token_in_any_process(served: Server, tmp_pat
         client = pool.submit(hammer, other)
         made, met = [], []
         try:
+            kids.get(timeout=PATIENCE)  # of the key before the first rotation
             for _ in range(4):
                 ring = run(tmp_path, "key", "rotate").stdout.splitlines()
                 made.append(ring[1].partition("\t")[0])
