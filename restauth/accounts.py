@@ -12,9 +12,11 @@ from restauth.attempts import Attempts
 from restauth.audit import Event, record, record_failure
 from restauth.core import passwords, reset_codes
 from restauth.core.hash_slots import HashSlots
+from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
 from restauth.core.roles import changed
 from restauth.errors import (
+    AccountLocked,
     BadCredentials,
     UnacceptablePassword,
     UnacceptableUsername,
@@ -28,8 +30,8 @@ from restauth.storage.store import Store
 
 
 class Accounts:
-    """`find_fault` says why a new password (with its user's name) is refused, or None; `cost` is
-    bcrypt's; `clock` gives epoch seconds.
+    """`find_fault` says why a new password (with its user's name) is refused, or None;
+    `clock` gives epoch seconds.
 
     Every method may raise StoreUnavailable, and those that set a password Busy.
     """
@@ -40,10 +42,10 @@ class Accounts:
         logins: Logins,
         attempts: Attempts,
         slots: HashSlots,
+        hasher: Hasher,
         *,
         username_pattern: Pattern[str],
         find_fault: Callable[[str, str], str | None],
-        cost: int,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -52,7 +54,7 @@ class Accounts:
         self._slots = slots
         self._username_pattern = username_pattern
         self._find_fault = find_fault
-        self._cost = cost
+        self._hasher = hasher
         self._clock = clock
 
     def find(self, user_id: int) -> Account:
@@ -138,7 +140,9 @@ class Accounts:
         self._attempts.forget(canonical(account.username))
 
     def make_reset_code(self, account: Account) -> str:
-        """A code that sets a new password once, within an hour."""
+        """A code that sets a new password once, within an hour. Raises AccountLocked."""
+        if account.locked_at is not None:
+            raise AccountLocked
         code = reset_codes.generate()
         expires_at = self._clock() + reset_codes.DURATION
         _expect(
@@ -188,7 +192,7 @@ class Accounts:
 
     def _hash(self, password: str) -> str:
         with self._slots.slot():
-            return passwords.hash(password, self._cost)
+            return self._hasher.hash(password)
 
     def _record(self, event: Event, client: Client, user_id: int) -> None:
         record(event, client, self._clock(), user_id)

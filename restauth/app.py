@@ -7,7 +7,7 @@ import logging
 import os
 
 from restauth import settings
-from restauth.services import build_services
+from restauth.services import start_services
 from restauth.web.api import Api
 
 _log = logging.getLogger("restauth")
@@ -18,7 +18,7 @@ def create_app(**keywords: object) -> Api:
 
     Raises InvalidSetting, UnusableStore, UnusableKeyRing.
     """
-    services = build_services(settings.load(os.environ, keywords), create=True)
+    services = start_services(settings.load(os.environ, keywords))
     if services.settings.password_policy == "open":
         _log.warning("password_policy is open: any password is accepted")
     return Api(services)

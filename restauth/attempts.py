@@ -7,12 +7,11 @@ or a code is checked asks `admit`, books before it looks, and takes the booking 
 from collections.abc import Callable
 from hashlib import sha256
 
+from restauth.core.names import MAX_CANONICAL_LENGTH
 from restauth.core.throttle import Throttle, network_of
 from restauth.errors import Throttled
 from restauth.records import Client
 from restauth.storage.store import FailureCounts, Store
-
-MAX_LENGTH = 255  # characters; no account has a longer name
 
 
 class Attempts:
@@ -69,4 +68,4 @@ class Attempts:
 
 def _bounded(name: str) -> str:
     """A name that nobody can have, for its length, is counted by its digest."""
-    return name if len(name) <= MAX_LENGTH else sha256(name.encode("utf-8")).hexdigest()
+    return name if len(name) <= MAX_CANONICAL_LENGTH else sha256(name.encode("utf-8")).hexdigest()

@@ -1,15 +1,19 @@
 """What happened to whom: one JSON line an event.
 
-Rule: the events of an account's life, failed ones too, go to the logger `restauth.audit`. A line
+Rule: the events of an account's life, failed ones too, go to the logger `restauth.audit`, and from
+there to a file if there is one. A line
 has the id of the user, never a name that nobody has: people type passwords into the wrong field.
 No password, token or code is ever given to `record`. OWASP ASVS 5.0 V16.
 """
 
 import json
 import logging
+import os
 import time
 from enum import Enum
+from logging.handlers import WatchedFileHandler
 
+from restauth.errors import UnusableFile
 from restauth.records import Account, Client
 
 _log = logging.getLogger("restauth.audit")
@@ -38,6 +42,22 @@ class Event(Enum):
     UNLOCKED = "unlocked"
     ROLES_CHANGED = "roles_changed"
     DELETED = "deleted"
+
+
+def write_to(path: str) -> None:
+    """Append all events to a private file, which others may move away to begin a new one.
+
+    Raises UnusableFile.
+    """
+    path = os.path.abspath(path)
+    if path in [getattr(handler, "baseFilename", None) for handler in _log.handlers]:
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        _log.addHandler(WatchedFileHandler(path, encoding="ascii"))
+    except OSError as error:
+        raise UnusableFile(f"The audit log {path} cannot be written: {error.strerror}.") from None
+    _log.setLevel(logging.INFO)
 
 
 def record(

@@ -1,8 +1,9 @@
-"""serve, check, user, key, backup, settings: the operator's door.
+"""serve, check, user, key, import, backup, settings: the operator's door.
 
 Rule: no second way in. A command crosses the same bridges as a request, and only this file knows
-exit statuses: 0 done, 1 refused, 2 wrong usage or settings. What went wrong is one line on standard
-error. A password is asked for or read from standard input; it is never an argument.
+exit statuses: 0 done, 1 refused, 2 wrong usage or settings, 3 imported with remarks. What went
+wrong is one line on standard error. A password is asked for or read from standard input; it is
+never an argument.
 """
 
 import argparse
@@ -14,12 +15,15 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from waitress.adjustments import Adjustments
 
-from restauth import __version__, app, checkup, server
+from restauth import __version__, app, checkup, importer, server
 from restauth import settings as settings_table
 from restauth.core import passwords
 from restauth.core.keyring import KeyRing
@@ -29,9 +33,12 @@ from restauth.errors import (
     MalformedRequest,
     UnacceptablePassword,
     Unavailable,
+    UnusableStore,
 )
 from restauth.records import Account
 from restauth.services import HASH_QUEUE, HASH_SLOTS, Services, build_keys, build_services
+from restauth.storage.seed_file import open_seed_file
+from restauth.storage.sqlite import inspect
 
 DEFAULT_LISTEN = "127.0.0.1:5000"
 MAX_PASSWORD_BYTES = 4 * passwords.MAX_LENGTH + 2  # 4 bytes a character, CR LF
@@ -123,6 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
     rotate.add_argument("--revoke", action="store_true", help="refuse the old keys' tokens at once")
     _add(key, "prune", _key_prune, "drop retired keys whose last token has expired")
 
+    import_ = _add(commands, "import", _import, "move in from REST-auth's db.sqlite", "FILE")
+    import_.add_argument("--dry-run", action="store_true", help="say what would happen")
+    import_.add_argument("--json", action="store_true", help="print JSON")
     _add(commands, "backup", _backup, "write a consistent copy while serving", "FILE")
     _add(commands, "settings", _settings, "show every setting and where it came from", json=True)
 
@@ -220,6 +230,76 @@ def _backup(arguments: argparse.Namespace) -> int:
         services.engine.backup(Path(arguments.file))
     _say(f"The users are copied to {arguments.file}; the key ring is a file of its own.")
     return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    settings = settings_table.load(os.environ)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_seed_file(Path(arguments.file)))
+        is_new = not settings.database.exists()
+        if arguments.dry_run and is_new:  # nothing is made here
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            settings = replace(settings, database=folder / "a.db", key_file=folder / "a.keys")
+        elif arguments.dry_run and not inspect(settings.database):
+            raise UnusableStore(
+                f"The next start brings {settings.database} up to date: start first."
+            )
+        services = build_services(settings, create=is_new)
+        stack.callback(services.close)
+        report = importer.import_users(
+            source,
+            services.store,
+            services.hasher,
+            int(time.time()),
+            dry_run=arguments.dry_run,
+            progress=_Progress(),
+        )
+    _print_report(arguments, report, source.other_columns)
+    return 3 if report.troubles else 0
+
+
+class _Progress:
+    """A line on standard error each second, once it has taken a second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() >= self._next:
+            _complain(f"{done} rows", 0)
+            self._next = time.monotonic() + 1
+
+
+def _print_report(
+    arguments: argparse.Namespace, report: importer.Report, other_columns: Sequence[str]
+) -> None:
+    if arguments.json:
+        print(
+            json.dumps(
+                {
+                    "dry_run": arguments.dry_run,
+                    "users": report.users,
+                    "new": report.new,
+                    "hashes": report.hashes,
+                    "troubles": report.troubles,
+                    "examples": report.examples,
+                    "other_columns": other_columns,
+                },
+                indent=1,
+                sort_keys=True,
+            )
+        )
+        return
+    words = "would be new" if arguments.dry_run else "are new"
+    print(f"{report.users} users in {arguments.file}, of which {report.new} {words} here")
+    for kind, count in sorted(report.hashes.items()):
+        print(f"{count:8}  hash: {kind}")
+    for trouble, count in sorted(report.troubles.items()):
+        rows = [f"{row_id} {_printable(name)!r}" for row_id, name in report.examples[trouble]]
+        rows += ["..."] if count > len(rows) else []
+        print(f"{count:8}  {trouble}: {', '.join(rows)}")
+    if other_columns:
+        print(f"          not imported: the columns {', '.join(map(_printable, other_columns))}")
 
 
 def _settings(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ from typing import ClassVar
 class Failure(Exception):
     """The root: one `except Failure` catches whatever restauth refuses on purpose.
 
-    `code` is stable, snake_case, and part of the wire contract (`urn:restauth:problem:<code>`).
+    `code` is stable and snake_case; a refusal's is part of the wire contract
+    (`urn:restauth:problem:<code>`).
     """
 
     code: ClassVar[str]
@@ -58,11 +59,6 @@ class UnusableCode(Refusal):
 
     code = "unusable_code"
     detail = "This code is not good: wrong, used or expired."
-
-
-class UnacceptableRoles(Refusal):
-    code = "unacceptable_roles"
-    detail = "These roles are not acceptable."
 
 
 class NoSession(Refusal):
@@ -175,9 +171,24 @@ class UnusableStore(Fault):
     detail = "The database cannot be used."
 
 
+class UnacceptableRoles(Fault):
+    code = "unacceptable_roles"
+    detail = "These roles are not acceptable."
+
+
+class AccountLocked(Fault):
+    code = "account_locked"
+    detail = "The account is locked: unlock it first."
+
+
 class UnusableFile(Fault):
     code = "unusable_file"
     detail = "The file cannot be used."
+
+
+class ImportConflict(Fault):
+    code = "import_conflict"
+    detail = "An id or a name belongs to somebody else here."
 
 
 class UnusableAddress(Fault):

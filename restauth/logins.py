@@ -13,6 +13,7 @@ from restauth.audit import Event, record, record_failure
 from restauth.core import passwords, reset_codes
 from restauth.core.credentials import VerifiedCredentials
 from restauth.core.hash_slots import HashSlots
+from restauth.core.hasher import Hasher
 from restauth.core.names import canonical
 from restauth.errors import BadCredentials, UnusableCode
 from restauth.records import Account, Client
@@ -23,23 +24,22 @@ _CODE = "\0reset code "
 
 
 class Logins:
-    """`cost` is bcrypt's; `clock` gives epoch seconds. Every method may raise StoreUnavailable."""
+    """`clock` gives epoch seconds. Every method may raise StoreUnavailable."""
 
     def __init__(
         self,
         store: Store,
         attempts: Attempts,
         slots: HashSlots,
+        hasher: Hasher,
         verified: VerifiedCredentials,
-        *,
-        cost: int,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
         self._attempts = attempts
         self._slots = slots
         self._verified = verified
-        self._cost = cost
+        self._hasher = hasher
         self._clock = clock
 
     def authenticate(self, username: str, password: str, client: Client) -> Account:
@@ -60,10 +60,10 @@ class Logins:
         with self._slots.slot():
             wait = self._attempts.book(name, client, is_account=account is not None)
             stored = account.password_hash if account and is_open else None
-            proven = account if passwords.verify(password, stored, self._cost) else None
+            proven = account if self._hasher.verify(password, stored) else None
             # Now that the password is at hand; never on a wrong one.
-            if proven and passwords.needs_rehash(stored, self._cost):
-                proven = self._renew_hash(proven, passwords.hash(password, self._cost))
+            if proven and self._hasher.is_stale(stored):
+                proven = self._renew_hash(proven, self._hasher.hash(password))
             if proven:
                 self._attempts.forgive(name, client)
         if proven is None:

@@ -1,7 +1,7 @@
 """The nouns: User, Account, Session, Caller, Client, Grant as frozen values.
 
-Rule: values only. No record knows where it is stored or how it travels. A `User` is verified: one
-comes to be only in the two bridges, `logins` and `sessions`, and the app sees no other kind.
+Rule: values only. No record knows where it is stored or how it travels. A `User` is verified: it is
+made only of what the two bridges, `logins` and `sessions`, have let through.
 """
 
 from dataclasses import dataclass, field
@@ -91,6 +91,17 @@ class Grant:
     duration: int
     refresh_token: str | None = field(default=None, repr=False)
     refresh_duration: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedUser:
+    """A row that moves in, under the id that it had."""
+
+    id: int
+    username: str
+    canonical_username: str
+    password_hash: str = field(repr=False)
+    is_locked: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from restauth.services import HASH_QUEUE, HASH_SLOTS
 
 # More than can ever be busy with hashes, so that a token always finds a thread.
 THREADS = HASH_SLOTS + HASH_QUEUE + 4
-FILES_OF_OUR_OWN = 64  # of the store: three for each thread that is at it
+SPARE_FILES = 32  # logs, the key ring, listening sockets
 STOP_DURATION = 5  # seconds that answers in flight have after SIGTERM
 
 LIMITS: dict[str, Any] = {
@@ -51,7 +51,8 @@ def serve(
     Raises UnusableAddress.
     """
     options = {**LIMITS, **options}
-    options["connection_limit"] = _raise_file_limit(int(options["connection_limit"]))
+    files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
+    options["connection_limit"] = _raise_file_limit(int(options["connection_limit"]), files)
     sockets: dict[int, Any] = {}
     try:
         server = create_server(app, map=sockets, **options)
@@ -130,16 +131,15 @@ def _addresses(server: Any) -> list[str]:
     return [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in listening]
 
 
-def _raise_file_limit(connections: int) -> int:
-    """Room for every connection and for the files of the store; how many connections there is
-    room for."""
-    wanted = connections + FILES_OF_OUR_OWN
+def _raise_file_limit(connections: int, files: int) -> int:
+    """Room for every connection and for our own files; how many connections there is room for."""
+    wanted = connections + files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    room = max(1, limit - FILES_OF_OUR_OWN)
+    room = max(1, limit - files)
     if room < connections and sys.stderr is not None:
         print(f"restauth: room for {room} connections only: see ulimit -n", file=sys.stderr)
     return room

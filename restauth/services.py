@@ -1,7 +1,7 @@
 """The domain, built from settings.
 
 Rule: the one place where core, storage and the bridges are put together, and the one that holds a
-clock. The web and the command line get what is built here and build nothing themselves.
+clock for them. The web and the command line get what is built here and build nothing themselves.
 """
 
 import importlib
@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from restauth import audit
 from restauth.accounts import Accounts
 from restauth.attempts import Attempts
 from restauth.core import password_policy
 from restauth.core.credentials import VerifiedCredentials
 from restauth.core.hash_slots import HashSlots
+from restauth.core.hasher import Hasher
 from restauth.core.throttle import Throttle
 from restauth.core.tokens import AccessTokens
 from restauth.errors import InvalidSetting
@@ -41,6 +43,7 @@ class Services:
     engine: SQLite
     store: Store
     keys: Keys
+    hasher: Hasher
     logins: Logins
     accounts: Accounts
     sessions: Sessions
@@ -65,9 +68,11 @@ def build_services(
     """Open the store and the key ring; `create` makes them if there are none, and without it the
     key ring is read only when it is asked for.
 
-    Raises InvalidSetting, UnusableStore, UnusableKeyRing. `hash_cost_for_tests` goes below what
-    settings allow.
+    Raises InvalidSetting, UnusableStore, UnusableKeyRing, UnusableFile. `hash_cost_for_tests` goes
+    below what settings allow.
     """
+    if settings.audit_log:
+        audit.write_to(settings.audit_log)
     keys = build_keys(settings, clock)
     if create:
         keys.open()
@@ -76,23 +81,21 @@ def build_services(
     throttle = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
     attempts = Attempts(store, throttle, clock)
     slots = HashSlots(HASH_SLOTS, HASH_QUEUE)
-    cost = hash_cost_for_tests or settings.bcrypt_rounds
-    logins = Logins(
-        store,
-        attempts,
-        slots,
-        VerifiedCredentials(settings.credential_cache),
-        cost=cost,
-        clock=clock,
+    hasher = Hasher(
+        hash_cost_for_tests or settings.bcrypt_rounds,
+        time.perf_counter,
+        reads_sha_crypt=settings.import_sha_crypt,
     )
+    verified = VerifiedCredentials(settings.credential_cache)
+    logins = Logins(store, attempts, slots, hasher, verified, clock)
     accounts = Accounts(
         store,
         logins,
         attempts,
         slots,
+        hasher,
         username_pattern=settings.username_pattern,
         find_fault=_build_policy(settings),
-        cost=cost,
         clock=clock,
     )
     sessions = Sessions(
@@ -104,7 +107,15 @@ def build_services(
         refresh_duration=settings.refresh_duration,
         clock=clock,
     )
-    return Services(settings, engine, store, keys, logins, accounts, sessions)
+    return Services(settings, engine, store, keys, hasher, logins, accounts, sessions)
+
+
+def start_services(settings: Settings) -> Services:
+    """Services for an app that will answer requests: made if there are none, and with the measure
+    taken of the old hashes that logins may meet. Raises as `build_services`."""
+    services = build_services(settings, create=True)
+    services.hasher.expect(services.store.sample_old_hashes())
+    return services
 
 
 def build_keys(settings: Settings, clock: Callable[[], int] = lambda: int(time.time())) -> Keys:
@@ -138,7 +149,8 @@ def _find_check(name: str) -> Callable[[str, str], str | None] | None:
     try:
         check: Callable[[str, str], str | None] = getattr(importlib.import_module(module), function)
     except Exception as error:  # noqa: BLE001 - whatever importing somebody's module raises
-        raise InvalidSetting(f"password_check is {name!r}: {type(error).__name__}.") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidSetting(f"password_check is {name!r}: {reason}.") from None
     if not callable(check):
         raise InvalidSetting(f"password_check is {name!r}: not a function.")
     return check

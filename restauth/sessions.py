@@ -57,7 +57,7 @@ class Sessions:
         return Caller(user, session)
 
     def start(self, account: Account, client: Client) -> Grant:
-        """Begin a session that a refresh token prolongs the tokens of, up to its own end.
+        """Begin a session whose access tokens a refresh token keeps renewing, until its own end.
 
         Raises BadCredentials when the account has changed since its password was verified.
         """

@@ -35,6 +35,10 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _file_or_nothing(text: str) -> str:
+    return str(_path(text)) if text else ""
+
+
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
@@ -133,6 +137,12 @@ class Settings:
         "why it is refused, or None",
     )
     bcrypt_rounds: int = _setting("12", _whole(10, 15), "cost of a password hash, 10 to 15")
+    import_sha_crypt: bool = _setting(
+        "false",
+        _flag,
+        "true: REST-auth's hashes of before April 2020 can log in, at the better part of a second "
+        "a login",
+    )
     token_duration: int = _setting(
         "600", _whole(10, 86_400), "seconds that an access token is good"
     )
@@ -140,7 +150,7 @@ class Settings:
         "86400", _whole(60, 2_592_000), "seconds that tokens can renew each other"
     )
     refresh_duration: int = _setting(
-        "2592000", _whole(60, 2_592_000), "seconds that a session with a refresh token lives"
+        "2592000", _whole(60, 2_592_000), "seconds that a session begun by POST /api/sessions lives"
     )
     free_failures: int = _setting(
         "5", _whole(0, 100), "failures of a name from one peer before waits begin; 0: no waits"
@@ -149,7 +159,9 @@ class Settings:
         "100", _whole(0, 10_000), "failures of a name in a row that shut its password; 0: never"
     )
     peer_failures: int = _setting(
-        "30", _whole(0, 10_000), "failures of one peer in 5 minutes that block it; 0: never"
+        "30",
+        _whole(0, 10_000),
+        "failures of one globally routable peer in 5 minutes that block it; 0: never",
     )
     credential_cache: int = _setting(
         "300", _whole(0, 3600), "seconds that a verified password is not hashed again; 0: off"
@@ -157,6 +169,9 @@ class Settings:
     realm: str = _setting("Authentication Required", _quotable, "realm of the challenges")
     issuer: str = _setting("restauth", _quotable, "iss of the tokens")
     audience: str = _setting("restauth", _quotable, "aud of the tokens")
+    audit_log: str = _setting(
+        "", _file_or_nothing, "file that gets the audit log of servers and commands alike"
+    )
     require_https: bool = _setting("false", _flag, "true: credentials over plain http get 403")
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 
 from restauth import services as services_module
-from restauth.attempts import MAX_LENGTH
+from restauth.core.names import MAX_CANONICAL_LENGTH
 from restauth.core.throttle import MAX_WAIT, network_of
 from restauth.errors import (
     BadCredentials,
@@ -319,7 +319,7 @@ def test_a_name_too_long_for_anybody_makes_no_large_row(services: Services) -> N
     assert 0 < longest < 1100
 
 
-@pytest.mark.parametrize("length", [MAX_LENGTH, MAX_LENGTH + 1])
+@pytest.mark.parametrize("length", [MAX_CANONICAL_LENGTH, MAX_CANONICAL_LENGTH + 1])
 def test_long_names_that_differ_in_one_character_are_counted_apart(
     services: Services, length: int
 ) -> None:

@@ -4,10 +4,12 @@ import json
 import logging
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from restauth import cli
 from restauth.audit import Event, record
 from restauth.core import passwords
 from restauth.errors import (
@@ -17,6 +19,7 @@ from restauth.errors import (
     Throttled,
     UnknownUser,
     UnusableCode,
+    UnusableFile,
     UsernameTaken,
 )
 from restauth.records import Account, Client, Grant
@@ -506,3 +509,54 @@ def test_a_session_that_is_not_ones_own_ends_neither_in_fact_nor_in_the_log(
     caplog.clear()
     assert not services.sessions.end(user, "A" * 22, CLIENT)
     assert lines(caplog) == []
+
+
+# A file of its own
+
+
+@pytest.fixture
+def audit_log(tmp_path: Path) -> Iterator[Path]:
+    """A path for the log; what was hung on the logger is taken off it again."""
+    logger = logging.getLogger("restauth.audit")
+    before = list(logger.handlers), logger.level
+    yield tmp_path / "audit.log"
+    for handler in set(logger.handlers) - set(before[0]):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(before[1])
+
+
+def events_in(path: Path) -> list[object]:
+    return [json.loads(text)["event"] for text in path.read_text().splitlines()]
+
+
+def test_servers_and_commands_write_to_one_private_file(
+    make_services: ServicesFactory,
+    audit_log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESTAUTH_AUDIT_LOG", "audit.log")
+    make_services(audit_log="audit.log").accounts.register(NAME, PASSWORD)
+    assert cli.main(["user", "lock", NAME]) == 0
+    assert events_in(audit_log) == ["registered", "locked"]  # each once
+    assert audit_log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_was_moved_away_is_begun_anew(
+    make_services: ServicesFactory, audit_log: Path
+) -> None:
+    services = make_services(audit_log=str(audit_log))
+    services.accounts.register(NAME, PASSWORD)
+    audit_log.rename(audit_log.with_suffix(".1"))
+    services.accounts.lock(services.accounts.find_by_name(NAME))
+    assert events_in(audit_log) == ["locked"]
+    assert events_in(audit_log.with_suffix(".1")) == ["registered"]
+
+
+def test_a_log_that_cannot_be_written_stops_the_start(
+    make_services: ServicesFactory, audit_log: Path
+) -> None:
+    with pytest.raises(UnusableFile, match=r"audit\.log/x cannot be written: No such file"):
+        make_services(audit_log=str(audit_log / "x"))

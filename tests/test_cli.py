@@ -767,7 +767,7 @@ WRONG = {  # words, exit status, what the last line on standard error has after 
     "no such check": (
         "PASSWORD_CHECK=no:no user list",
         2,
-        ": password_check is 'no:no': ModuleNotFoundError.",
+        ": password_check is 'no:no': ModuleNotFoundError: No module named 'no'.",
     ),
     "a bad setting": ('REALM=" serve', 2, ": RESTAUTH_REALM is '\"': not printable ASCII"),
     "a damaged store": ("DATABASE=damaged.db user list", 1, "damaged.db cannot be used: file is"),

@@ -22,6 +22,7 @@ import jwt
 import pytest
 
 from restauth import __version__, server
+from restauth import server as server_module
 from tests.conftest import ServicesFactory, basic, bearer
 from tests.processes import (
     PATIENCE,
@@ -261,7 +262,8 @@ def test_more_connections_than_files_neither_shut_out_the_first_nor_fill_the_log
         assert receive(first).status == 200
         server.end(signal.SIGKILL)
     assert "Too many open files" not in server.output
-    assert "restauth: room for 36 connections only: see ulimit -n\n" in server.output
+    room = 100 - 3 * server_module.THREADS - server_module.SPARE_FILES
+    assert f"restauth: room for {room} connections only: see ulimit -n\n" in server.output
 
 
 INFINITE = resource.RLIM_INFINITY
@@ -291,7 +293,7 @@ def test_the_file_limit_is_raised_as_far_as_needed_and_allowed(
     limits = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: limits.append(pair))
-    assert server._raise_file_limit(2000) == room
+    assert server._raise_file_limit(2000, 64) == room
     assert limits == ([expected] if expected else [])
     remark = f"restauth: room for {room} connections only: see ulimit -n\n"
     assert capsys.readouterr().err == (remark if room < 2000 else "")

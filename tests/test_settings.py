@@ -40,6 +40,7 @@ DEFAULTS = {
     "password_policy": "open",
     "password_check": "",
     "bcrypt_rounds": 12,
+    "import_sha_crypt": False,
     "token_duration": 600,
     "session_duration": 86_400,
     "refresh_duration": 2_592_000,
@@ -50,6 +51,7 @@ DEFAULTS = {
     "realm": "Authentication Required",
     "issuer": "restauth",
     "audience": "restauth",
+    "audit_log": "",
     "require_https": False,
 }
 
@@ -108,6 +110,8 @@ GOOD = [
     ("realm", "Staff only!", "Staff only!"),
     ("issuer", "https://auth.example.org/", "https://auth.example.org/"),
     ("audience", "shop", "shop"),
+    ("import_sha_crypt", "true", True),
+    ("audit_log", "audit.log", "audit.log"),
     ("require_https", "true", True),
     ("require_https", "false", False),
 ]  # fmt: skip
@@ -216,6 +220,8 @@ BAD = [
     ("issuer", "a\tb", "a tab"),
     ("audience", "", "empty"),
     ("audience", "a\x7fb", "DEL"),
+    ("import_sha_crypt", "1", "nothing is guessed"),
+    ("audit_log", "syslog://x", "not a file"),
     ("require_https", "yes", "nothing is guessed"),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import re
 from unicodedata import normalize
 
 MAX_LENGTH = 64  # characters; a token is longer, so that none is taken for a name
+MAX_CANONICAL_LENGTH = 255  # characters; NFKC makes up to 18 of one
 
 # RFC 7617 section 2: a user-id has no colon and no control character. U+FFFD is what `canonical`
 # makes of half a character.
@@ -25,4 +26,8 @@ def canonical(username: str) -> str:
 
 def is_possible(username: str) -> bool:
     """Whether somebody of that name could log in at all, whatever else names must be like."""
-    return 1 <= len(username) <= MAX_LENGTH and not _IMPOSSIBLE.search(username)
+    return (
+        1 <= len(username) <= MAX_LENGTH
+        and not _IMPOSSIBLE.search(username)
+        and len(canonical(username)) <= MAX_CANONICAL_LENGTH
+    )

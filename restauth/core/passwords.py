@@ -43,20 +43,27 @@ def verify(password: str, password_hash: str | None, cost: int) -> bool:
     """
     stored_cost, salt, stored_digest = _parse(password_hash or "") or (cost, _new_salt(cost), "")
     digest = _digest(password, stored_cost, salt)
-    for missing in range(stored_cost, cost):  # 2^c + 2^c + 2^(c+1) + ... = 2^cost
-        _digest(password, missing, salt)
+    spend((1 << cost) - (1 << stored_cost))
     return hmac.compare_digest(digest.encode("ascii"), stored_digest.encode("ascii"))
+
+
+def spend(rounds: int) -> None:
+    """Compute that many rounds of bcrypt, to within its cheapest hash, for their time alone."""
+    for cost in range(MAX_COST, MIN_COST - 1, -1):
+        while rounds >= 1 << cost:
+            _digest("", cost, "." * 22)
+            rounds -= 1 << cost
 
 
 def needs_rehash(password_hash: str | None, cost: int) -> bool:
     """Whether the next correct login should replace this hash."""
+    return cost_of(password_hash) != cost
+
+
+def cost_of(password_hash: str | None) -> int | None:
+    """The cost of a hash of the current form; None for one that is damaged or of another form."""
     parts = _parse(password_hash or "")
-    return parts is None or parts[0] != cost
-
-
-def is_readable(password_hash: str) -> bool:
-    """Whether some password could match: False for a damaged or unknown form."""
-    return _parse(password_hash) is not None
+    return parts[0] if parts else None
 
 
 def _parse(password_hash: str) -> tuple[int, str, str] | None:

@@ -32,7 +32,8 @@ class Throttle:
     peer_failures: int
 
     def wait(self, failures: Mapping[Key, Failures], now: int) -> int:
-        """Whole seconds until the next attempt may be made; 0 when it may be made now."""
+        """Whole seconds until another attempt is worth making; 0 when it may be made now. A name
+        that is shut stays so until an operator opens it, and says MAX_WAIT each time."""
         return max((self._wait(key, counted, now) for key, counted in failures.items()), default=0)
 
     def booked(
@@ -66,7 +67,7 @@ class Throttle:
         if name and not network:
             is_shut = 0 < self.max_failures <= counted.count
             return MAX_WAIT if is_shut else 0
-        # Later than any block of ours can end: it was booked before the clock was set back.
+        # An end further ahead than MAX_WAIT can only come from a clock since set back: ignore it.
         return counted.blocked_until - now if now < counted.blocked_until <= now + MAX_WAIT else 0
 
     def _delay(self, count: int) -> int:

@@ -76,7 +76,8 @@ class AccessTokens:
             "sub": str(claims.user_id),
         }
         return self._jws.encode(
-            json.dumps(payload, separators=(",", ":")).encode("utf-8"),
+            # Not as escapes: those would make a long name's token too long to be read.
+            json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8"),
             key.secret,
             algorithm=key.algorithm,
             headers={"kid": key.kid, "typ": "at+jwt"},

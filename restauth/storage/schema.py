@@ -66,4 +66,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX failures_by_age ON failures (is_kept, counted_from)",
     ),
+    (
+        # The dearest hash of each older form that was ever imported, to know a login's work by.
+        """
+        CREATE TABLE old_hashes (
+            kind TEXT PRIMARY KEY,
+            work INTEGER NOT NULL,
+            sample TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE INDEX users_with_old_hashes ON users (id)
+        WHERE substr(password_hash, 1, 19) <> '$bcrypt-sha256$v=2,' AND password_hash <> '!'
+        """,
+    ),
 )

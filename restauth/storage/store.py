@@ -1,15 +1,17 @@
-"""Every SQL statement, once.
+"""Every SQL statement of the service, once.
 
-Rule: SQL stands here and nowhere else, as literal text with named parameters, in the subset that
-SQLite and PostgreSQL share. A method is one transaction: what it checks and what it writes cannot
-come apart. The store does not judge; it says what it found. Times are epoch seconds.
+Rule: what is asked of our tables stands here and nowhere else, as literal text with named
+parameters, in the subset that SQLite and PostgreSQL share. A method is one transaction: what it
+checks and what it writes cannot come apart. The store does not judge; it says what it found. Times
+are epoch seconds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from restauth.records import Account, Failures, Session
-from restauth.storage.sqlite import Row, SQLite
+from restauth.records import Account, Failures, ImportedUser, Session
+from restauth.storage.sqlite import Execute, Row, SQLite
 
 MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
 PRUNED_AT_ONCE = 100  # bounds how long one login holds the write lock for others' old sessions
@@ -142,7 +144,7 @@ class Store:
         return roles
 
     def lock_user(self, user_id: int, now: int) -> bool:
-        """Lock the account and end its sessions. False without such a user."""
+        """Lock the account; its sessions and reset codes end. False without such a user."""
         with self._transaction() as execute:
             rows = execute(
                 """
@@ -152,6 +154,7 @@ class Store:
                 {"user_id": user_id, "now": now},
             )
             execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
+            execute("DELETE FROM reset_codes WHERE user_id = :user_id", {"user_id": user_id})
         return bool(rows)
 
     def unlock_user(self, user_id: int) -> bool:
@@ -180,6 +183,30 @@ class Store:
             if rows:
                 execute("DELETE FROM failures WHERE name = :name", {"name": canonical_username})
         return bool(rows)
+
+    # Moving in
+
+    @contextmanager
+    def importing(self, *, keep: bool) -> Iterator["Importing"]:
+        """One transaction for a whole import; without `keep` it is taken back at its end."""
+        with suppress(_TakenBack), self._transaction() as execute:
+            yield Importing(execute)
+            if not keep:
+                raise _TakenBack
+
+    def sample_old_hashes(self) -> list[str]:
+        """The dearest hash of each older form, while any user still has one of them."""
+        rows = self._execute(
+            """
+            SELECT sample FROM old_hashes WHERE EXISTS (
+                SELECT 1 FROM users
+                WHERE substr(password_hash, 1, 19) <> '$bcrypt-sha256$v=2,'
+                    AND password_hash <> '!'
+            )
+            """,
+            {},
+        )
+        return [row[0] for row in rows]
 
     # Sessions
 
@@ -316,11 +343,12 @@ class Store:
     def set_reset_code(
         self, user_id: int, selector: str, secret_digest: str, expires_at: int
     ) -> bool:
-        """The user's one code; an earlier one is void. False without such a user."""
+        """The user's one code; an earlier one is void. False without such a user, or locked."""
         rows = self._execute(
             """
             INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at)
-            SELECT id, :selector, :secret_digest, :expires_at FROM users WHERE id = :user_id
+            SELECT id, :selector, :secret_digest, :expires_at FROM users
+            WHERE id = :user_id AND locked_at IS NULL
             ON CONFLICT (user_id) DO UPDATE SET
                 selector = excluded.selector,
                 secret_digest = excluded.secret_digest,
@@ -436,6 +464,58 @@ class Store:
 
     def forget_failures(self, name: str) -> None:
         self._execute("DELETE FROM failures WHERE name = :name", {"name": name})
+
+
+class Importing:
+    """What an import may ask and do within its transaction."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+
+    def find_name(self, user_id: int) -> str | None:
+        """The canonical name of the account with that id."""
+        rows = self._execute(
+            "SELECT canonical_username FROM users WHERE id = :user_id", {"user_id": user_id}
+        )
+        return rows[0][0] if rows else None
+
+    def find_owner(self, canonical_username: str) -> int | None:
+        """The id of the account of that name."""
+        rows = self._execute(
+            "SELECT id FROM users WHERE canonical_username = :canonical_username",
+            {"canonical_username": canonical_username},
+        )
+        return rows[0][0] if rows else None
+
+    def add(self, user: ImportedUser, now: int) -> None:
+        """AUTOINCREMENT counts on from the highest id that was ever given, an imported one too."""
+        self._execute(
+            """
+            INSERT INTO users (
+                id, username, canonical_username, password_hash, created_at, locked_at
+            )
+            VALUES (
+                :id, :username, :canonical_username, :password_hash, :now,
+                CASE WHEN :is_locked THEN :now END
+            )
+            """,
+            {**asdict(user), "now": now},
+        )
+
+    def note_old_hash(self, kind: str, work: int, sample: str) -> None:
+        """Keep the dearest hash of the kind."""
+        self._execute(
+            """
+            INSERT INTO old_hashes (kind, work, sample) VALUES (:kind, :work, :sample)
+            ON CONFLICT (kind) DO UPDATE SET work = excluded.work, sample = excluded.sample
+            WHERE excluded.work > old_hashes.work
+            """,
+            {"kind": kind, "work": work, "sample": sample},
+        )
+
+
+class _TakenBack(Exception):
+    """Ends a transaction without a trace."""
 
 
 _FIND_FAILURES = """

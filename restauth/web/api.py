@@ -1,7 +1,7 @@
 """The WSGI callable.
 
 Rule: the one straight path of a request: route, access, handler, answer. Whatever goes wrong on it
-becomes a problem document here, and the one bare `except` of the house stands here.
+becomes a problem document here; no other `except` on the path catches a bug.
 """
 
 import logging

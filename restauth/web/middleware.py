@@ -15,7 +15,7 @@ from restauth.core.authorization import Bearer
 from restauth.core.tokens import is_token_shaped
 from restauth.errors import BadCredentials, HttpsRequired, Refusal
 from restauth.records import Caller, User
-from restauth.services import Services, build_services
+from restauth.services import Services, start_services
 from restauth.web import problems
 from restauth.web.wire import client_of, send
 
@@ -70,7 +70,7 @@ class AuthMiddleware:
     def __init__(self, app: WSGIApplication, *, required: bool = False, **keywords: object) -> None:
         self._app = app
         self._required = required
-        self.services = build_services(settings.load(os.environ, keywords), create=True)
+        self.services = start_services(settings.load(os.environ, keywords))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         remove_identity(environ)

@@ -21,7 +21,6 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.UnacceptablePassword: (400, "Unacceptable password"),
     errors.UsernameTaken: (400, "Username taken"),
     errors.UnknownUser: (400, "Unknown user"),  # not 404: REST-auth's contract
-    errors.UnacceptableRoles: (400, "Unacceptable roles"),
     errors.UnusableCode: (400, "Unusable code"),
     errors.NoSession: (400, "No session"),
     errors.BadCredentials: (401, "Unauthorized"),
