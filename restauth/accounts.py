@@ -90,6 +90,7 @@ class Accounts:
             record_failure(Event.REGISTRATION_FAILED, client, self._clock(), None, wait)
             raise UsernameTaken
         self._record(Event.REGISTERED, client, user_id)
+        self._attempts.forget(name)
         return user_id
 
     def change_password(self, account: Account, password: str, client: Client) -> None:
@@ -122,10 +123,10 @@ class Accounts:
 
         Raises BadCredentials when the password has meanwhile changed.
         """
-        name = canonical(account.username)
-        if not self._store.delete_user(account.id, name, account.password_version):
+        if not self._store.delete_user(account.id, account.password_version):
             raise BadCredentials
         self._record(Event.DELETED, client, account.id)
+        self._attempts.forget(canonical(account.username))
 
     # By the operator; each raises UnknownUser when the account has been deleted meanwhile
 
@@ -176,8 +177,9 @@ class Accounts:
 
     def delete(self, account: Account) -> None:
         """The account and all that is its own are gone; its id is never given again."""
-        _expect(self._store.delete_user(account.id, canonical(account.username)))
+        _expect(self._store.delete_user(account.id))
         self._record(Event.DELETED, OPERATOR, account.id)
+        self._attempts.forget(canonical(account.username))
 
     def _refuse_unfit(self, password: str, username: str) -> None:
         if not passwords.is_acceptable(password):
@@ -191,7 +193,8 @@ class Accounts:
         return self._hash(password)
 
     def _hash(self, password: str) -> str:
-        with self._slots.slot():
+        # The last place is a login's: a flood of registrations must not keep everybody out.
+        with self._slots.slot(leave=1):
             return self._hasher.hash(password)
 
     def _record(self, event: Event, client: Client, user_id: int) -> None:

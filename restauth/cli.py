@@ -36,7 +36,7 @@ from restauth.errors import (
     UnusableStore,
 )
 from restauth.records import Account
-from restauth.services import HASH_QUEUE, HASH_SLOTS, Services, build_keys, build_services
+from restauth.services import Services, build_keys, build_services
 from restauth.storage.seed_file import open_seed_file
 from restauth.storage.sqlite import inspect
 
@@ -181,8 +181,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"registration {settings.registration}, password policy {settings.password_policy})"
         )
         sys.stdout.flush()
-        if int(options.get("threads", server.THREADS)) <= HASH_SLOTS + HASH_QUEUE:
-            _complain(f"below {server.THREADS} threads, logins can hold up token requests", 0)
+        if int(options.get("threads", server.THREADS)) < server.MIN_THREADS:
+            _complain(f"below {server.MIN_THREADS} threads, others can hold up token requests", 0)
 
     with api.services:
         server.serve(api, options, announce)

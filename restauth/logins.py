@@ -51,12 +51,10 @@ class Logins:
             raise BadCredentials  # before the name is looked up: it tells nothing about it
         name = canonical(username)
         account = self._store.find_user_by_name(name)
-        is_counted = self._attempts.admit(name, client)
+        self._attempts.admit(name, client)
         is_open = account is not None and account.locked_at is None
         if account and is_open and self._verified.holds(account, password, self._clock()):
-            if is_counted:
-                self._attempts.forgive(name, client, was_booked=False)
-            return account
+            return account  # and nothing is forgiven: a client that polls must not clear the count
         with self._slots.slot():
             wait = self._attempts.book(name, client, is_account=account is not None)
             stored = account.password_hash if account and is_open else None
@@ -79,10 +77,11 @@ class Logins:
         Raises UnusableCode for a wrong, used or expired one alike; Throttled.
         """
         code = reset_codes.parse(unverified_code)
-        name = _CODE + code.selector if code else ""  # no code at all is counted by peer alone
+        found = self._store.find_reset_code(code.selector, self._clock()) if code else None
+        # A selector that nobody could guess needs no count; who tries is counted by the peer.
+        name = _CODE + code.selector if code and found else ""
         self._attempts.admit(name, client)
         wait = self._attempts.book(name, client)
-        found = self._store.find_reset_code(code.selector, self._clock()) if code else None
         account = self._store.find_user(found[0]) if found else None
         if code is None or found is None or account is None or not code.matches(found[1]):
             record_failure(Event.RESET_FAILED, client, self._clock(), account, wait)

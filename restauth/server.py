@@ -22,9 +22,11 @@ from waitress.task import WSGITask
 
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
+from restauth.storage.sqlite import MAX_WRITERS
 
-# More than can ever be busy with hashes, so that a token always finds a thread.
-THREADS = HASH_SLOTS + HASH_QUEUE + 4
+# One more than can be busy with hashes or wait to write, so that a token always finds a thread.
+MIN_THREADS = HASH_SLOTS + HASH_QUEUE + MAX_WRITERS + 1
+THREADS = MIN_THREADS + 3
 SPARE_FILES = 32  # logs, the key ring, listening sockets
 STOP_DURATION = 5  # seconds that answers in flight have after SIGTERM
 

@@ -30,9 +30,10 @@ from restauth.storage.sqlite import SQLite
 from restauth.storage.store import Store
 
 # One core stays free for those who hold a token (a hash keeps a core busy for a quarter second),
-# and as many logins may wait as run. Servers need more threads than the sum: see `server`.
+# and one more may wait than run, for a login (see `accounts`). Servers need more threads than the
+# sum: see `server`.
 HASH_SLOTS = max(1, (os.cpu_count() or 1) - 1)
-HASH_QUEUE = HASH_SLOTS
+HASH_QUEUE = HASH_SLOTS + 1
 
 
 @dataclass(frozen=True, slots=True)

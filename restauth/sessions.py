@@ -107,10 +107,9 @@ class Sessions:
         turn = refresh_tokens.parse(
             refresh_token, lambda kid: self._keys.find(kid, self._refresh_duration)
         )
-        is_next = self._store.rotate_session(
+        is_next, session = self._store.rotate_session(
             turn.session_id, turn.counter, now, now + self._session_duration
         )
-        session = self._store.find_session(turn.session_id, now)
         if session is None:  # ended, expired, or of a locked user
             record(Event.REFRESH_FAILED, client, now, session_id=turn.session_id)
             raise BadCredentials

@@ -65,8 +65,8 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 def _quotable(text: str) -> str:
     # It stands in a quoted-string of WWW-Authenticate; nothing there is ever escaped.
-    if not _PRINTABLE.fullmatch(text) or '"' in text or "\\" in text:
-        raise ValueError("not printable ASCII without quotes and backslashes")
+    if not _PRINTABLE.fullmatch(text) or '"' in text or "\\" in text or len(text) > 255:
+        raise ValueError("not 1 to 255 printable ASCII characters without quotes and backslashes")
     return text
 
 

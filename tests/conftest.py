@@ -169,14 +169,16 @@ def held_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldHashes]:
 
 
 @pytest.fixture
-def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services that are made from now on compute one hash at a time, and nobody waits."""
-    monkeypatch.setattr(services_module, "HASH_SLOTS", 1)
-    monkeypatch.setattr(services_module, "HASH_QUEUE", 0)
+def one_slot(make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """Another process, for logins alone: it computes one hash at a time, and nobody waits."""
+    with monkeypatch.context() as patch:
+        patch.setattr(services_module, "HASH_SLOTS", 1)
+        patch.setattr(services_module, "HASH_QUEUE", 0)
+        return make_services()
 
 
 @contextmanager
-def all_slots_taken(
+def slot_taken(
     services: Services, monkeypatch: pytest.MonkeyPatch, username: str, password: str
 ) -> Iterator[None]:
     """A correct login on another thread is in the middle of its hash."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import bcrypt
 import pytest
 
+from restauth import services as services_module
 from restauth import settings
 from restauth.accounts import Accounts
 from restauth.core import passwords
@@ -27,9 +28,9 @@ from tests.conftest import (
     CLIENT,
     Clock,
     ServicesFactory,
-    all_slots_taken,
     expect_refusal,
     race,
+    slot_taken,
 )
 
 NAME, PASSWORD = "miguel", "python"
@@ -540,16 +541,23 @@ def test_what_is_no_role_changes_nothing(accounts: Accounts, role: str, is_added
 # Hash slots
 
 
-@pytest.mark.usefixtures("one_slot")
-def test_a_new_password_is_turned_away_before_it_hashes(
-    make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def two_places(make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """Two hashes at a time, and nobody waits."""
+    with monkeypatch.context() as patch:
+        patch.setattr(services_module, "HASH_SLOTS", 2)
+        patch.setattr(services_module, "HASH_QUEUE", 0)
+        return make_services()
+
+
+def test_a_new_password_that_would_take_the_last_place_is_turned_away_before_it_hashes(
+    two_places: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services = make_services()
-    accounts = services.accounts
+    accounts = two_places.accounts
     accounts.register("susan", PASSWORD)
     miguel = accounts.find(accounts.register(NAME, PASSWORD))
     code = accounts.make_reset_code(miguel)
-    with all_slots_taken(services, monkeypatch, "susan", PASSWORD):
+    with slot_taken(two_places, monkeypatch, "susan", PASSWORD):
         for hashing in (
             lambda: accounts.register("adam", PASSWORD),
             lambda: accounts.set_password(miguel, "another"),
@@ -560,6 +568,30 @@ def test_a_new_password_is_turned_away_before_it_hashes(
                 hashing()
     assert accounts.find(miguel.id) == miguel
     accounts.reset_password(code, "another", CLIENT)  # the slot is free, and the code still good
+
+
+def test_a_flood_of_registrations_keeps_no_login_out(
+    two_places: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = two_places.accounts
+    miguel = accounts.find(accounts.register(NAME, PASSWORD))
+    let_in: list[Account] = []
+    hashpw = bcrypt.hashpw
+    hashes = []
+
+    def hash_and_see(password: bytes, salt: bytes) -> bytes:
+        hashes.append(password)
+        if len(hashes) == 1:  # of the registration
+            with pytest.raises(Busy):
+                accounts.register("adam", PASSWORD)
+            let_in.append(two_places.logins.authenticate(NAME, PASSWORD, CLIENT))
+        return hashpw(password, salt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bcrypt, "hashpw", hash_and_see)
+        accounts.register("susan", PASSWORD)
+    assert let_in == [miguel]
+    assert len(hashes) == 2
 
 
 def test_a_locked_account_has_no_code(accounts: Accounts) -> None:

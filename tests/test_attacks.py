@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Semaphore
 from typing import Any
 from urllib.parse import quote
 
@@ -541,6 +541,11 @@ def guess(target: Target, username: str = "miguel", headers: Headers = None) -> 
     return target.send("GET", "/api/resource", headers=credentials)
 
 
+def reset(target: Target, code: str, password: str = "new") -> int:
+    body = json.dumps({"code": code, "password": password}).encode()
+    return int(target.send("POST", "/api/password-resets", body, JSON).status_int)
+
+
 def test_a_forwarded_address_does_not_fool_the_throttle(make_services: ServicesFactory) -> None:
     target = Target(make_services(free_failures=0, peer_failures=4), **PUBLIC)
     lies = [
@@ -620,6 +625,19 @@ def test_a_right_password_elsewhere_clears_no_count_of_another_name(
     assert statuses([guess(target, f"susan{number}") for number in range(3)]) == [401, 401, 429]
 
 
+def test_a_client_that_polls_does_not_clear_the_count_for_a_guesser(
+    make_services: ServicesFactory, watchers: Watchers
+) -> None:
+    """Behind one address, and with a password that is still known from a moment ago."""
+    target = Target(make_services(free_failures=4))
+    hashed: list[int] = []
+    watchers.append(hashed.append)
+    polling = basic("miguel", "python")
+    turns = [(guess(target).status_int, target.status(polling)) for _ in range(8)]
+    assert turns == [(401, 200)] * 4 + [(401, 429)] + [(429, 429)] * 3
+    assert len(hashed) == 5  # the guesses alone
+
+
 def test_parallel_guesses_do_not_slip_through(
     make_services: ServicesFactory, watchers: Watchers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,16 +680,12 @@ def test_a_reset_code_cannot_be_guessed_at(make_services: ServicesFactory) -> No
     code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
     others = target.accounts.make_reset_code(susan)
 
-    def reset(code: str) -> int:
-        body = json.dumps({"code": code, "password": "new"}).encode()
-        return int(target.send("POST", "/api/password-resets", body, JSON).status_int)
-
     selector, _, secret = code.partition(".")
     for wrong in (secret.swapcase(), "A" * 24, secret[::-1]):
-        assert reset(f"{selector}.{wrong}") == 400
-    assert reset(code) == 429
+        assert reset(target, f"{selector}.{wrong}") == 400
+    assert reset(target, code) == 429
     assert target.status(basic("miguel", "python")) == 200  # the name has no failures
-    assert reset(others) == 204
+    assert reset(target, others) == 204
 
 
 FULL = 20  # rows of failures
@@ -692,9 +706,27 @@ def test_a_flood_of_invented_names_keeps_the_table_bounded_and_clears_no_count(
     target = Target(services)
     assert statuses([guess(target) for _ in range(3)]) == [401] * 3
     flood(target, clock)
-    ((rows,),) = services.engine.execute("SELECT count(*) FROM failures", {})
+    ((rows,),) = services.engine.read("SELECT count(*) FROM failures", {})
     assert rows == FULL + 1  # one for each account that there is
     assert statuses([guess(target) for _ in range(2)]) == [401, 429]
+
+
+def test_a_flood_of_codes_pushes_no_count_out(
+    make_services: ServicesFactory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restauth.storage.store.MAX_FAILURES_ROWS", FULL)
+    services = make_services(free_failures=0, max_failures=4, peer_failures=3)
+    target = Target(services)
+    assert statuses([guess(target, "invented") for _ in range(3)]) == [401] * 3
+    counted = services.engine.read("SELECT * FROM failures", {})
+    codes = [f"{number:012}.{'A' * 24}" for number in range(2 * FULL)]
+    for code in codes:
+        clock.advance(1)
+        assert reset(target, code) == 400
+    assert services.engine.read("SELECT * FROM failures", {}) == counted
+    assert statuses([guess(target, "invented") for _ in range(2)]) == [401, 429]
+    target.client.extra_environ |= PUBLIC  # where the peer is counted
+    assert [reset(target, code) for code in codes[:4]] == [400] * 3 + [429]
 
 
 def test_a_full_table_of_failures_still_counts_a_fresh_name_and_a_fresh_peer(
@@ -719,8 +751,22 @@ def test_an_invented_name_takes_little_room_and_is_counted_apart(
     target = Target(services)
     for name in ("x" * 5000, "x" * 4999 + "y", "\ufdfa" * 900):  # one becomes 18 by NFKC
         assert statuses([guess(target, name) for _ in range(4)]) == [401] * 3 + [429]
-    ((longest,),) = services.engine.execute("SELECT max(length(name)) FROM failures", {})
-    assert longest <= 255
+    lengths = services.engine.read("SELECT DISTINCT length(name) FROM failures", {})
+    assert lengths == [(64,)]
+
+
+def test_a_password_typed_as_a_name_leaves_no_trace(
+    target: Target, services: Services, tmp_path: Path
+) -> None:
+    """In no row, and nowhere else in the files: neither a short one nor a long one."""
+    for typed in ("Hunter2-Hunter2", "correct horse battery " * 20):
+        assert guess(target, typed).status_int == 401
+        assert reset(target, typed) == 400
+    ((rows,),) = services.engine.read("SELECT count(*) FROM failures", {})
+    assert rows == 4  # each is counted, from anywhere and from here
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"miguel" in kept  # so a name in clear would be seen
+    assert not re.search(rb"hunter2|battery", kept, re.IGNORECASE)
 
 
 def test_the_log_has_no_secret_and_no_name_that_nobody_has(
@@ -732,16 +778,17 @@ def test_the_log_has_no_secret_and_no_name_that_nobody_has(
     pair = target.begin("miguel", "python")
     refreshed = target.refresh(pair["refresh_token"]).json
     code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
+    nearly = code[:-1] + ("A" if code[-1] != "A" else "B")
     target.refresh(f"{pair['refresh_token']}x")
-    for number in range(7):
+    for _ in range(7):
         guess(target, typed)
-        body = json.dumps({"code": f"{code[:-1]}{number}", "password": typed}).encode()
-        target.send("POST", "/api/password-resets", body, JSON)
+        reset(target, nearly, typed)
     target.send("GET", "/api/resource", headers=basic("miguel", typed) | {"User-Agent": "a\x1bb"})
     lines = [json.loads(record.getMessage()) for record in caplog.records]
     assert {line["event"] for line in lines} >= {"login_failed", "throttled", "reset_failed"}
     tokens = [each[name] for each in (pair, refreshed) for name in ("token", "refresh_token")]
-    for secret in (typed, "python", "miguel", target.token, code, code.split(".")[1], *tokens):
+    codes = [part for each in (code, nearly) for part in (each, each.split(".")[1])]
+    for secret in (typed, "python", "miguel", target.token, *codes, *tokens):
         assert secret not in caplog.text
 
 
@@ -1190,20 +1237,55 @@ def test_parallel_registrations_have_one_winner(
 def test_a_login_flood_leaves_tokens_alone(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("restauth.services.HASH_SLOTS", 1)
+    monkeypatch.setattr("restauth.services.HASH_SLOTS", 2)
     monkeypatch.setattr("restauth.services.HASH_QUEUE", 0)
     target = Target(make_services())
-    with target.accounts._slots.slot():  # one login is at it
+    slots = target.accounts._slots
+    with slots.slot(), slots.slot():  # two logins are at it
         for name in ("miguel", "nobody"):
             answer = target.client.get("/api/token", headers=basic(name, "guess"), status=503)
             assert int(answer.headers["Retry-After"]) > 0
         assert target.status(bearer(target.token)) == 200
 
 
+def test_registrations_leave_logins_a_place(
+    make_services: ServicesFactory, watchers: Watchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restauth.services.HASH_SLOTS", 3)
+    monkeypatch.setattr("restauth.services.HASH_QUEUE", 0)
+    services = make_services(credential_cache=0)
+    target = Target(services)
+    is_hashing, may_go_on = Semaphore(0), Event()
+
+    def hold(rounds: int) -> None:
+        is_hashing.release()
+        assert may_go_on.wait(timeout=30)
+
+    def register(name: str) -> int:
+        client = client_of(services)
+        return int(client.post("/api/users", user(name), headers=JSON, status="*").status_int)
+
+    watchers.append(hold)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            flood = [pool.submit(register, name) for name in ("one", "another")]
+            assert all(is_hashing.acquire(timeout=30) for _ in flood)
+            watchers.clear()
+            assert register("third") == 503
+            password = basic("miguel", "python")
+            assert target.status(password) == 200
+            value = {"password": "new"}  # which is no login either
+            target.client.put_json("/api/users/me/password", value, headers=password, status=503)
+            assert target.status(password) == 200
+        finally:
+            may_go_on.set()
+        assert [each.result(timeout=30) for each in flood] == [201, 201]
+
+
 def test_a_bug_tells_nobody_anything(
     target: Target, services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
-    services.engine.execute("ALTER TABLE users RENAME TO lost", {})
+    services.engine.write("ALTER TABLE users RENAME TO lost", {})
     password = basic("miguel", "s3cret")
     for headers in (bearer(target.token), password):
         answer = target.client.get("/api/resource", headers=headers, status=500)

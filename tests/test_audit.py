@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from restauth import cli
+from restauth.accounts import Accounts
 from restauth.audit import Event, record
 from restauth.core import passwords
 from restauth.errors import (
@@ -322,16 +323,29 @@ def test_a_name_that_is_shut_is_written_with_its_wait(
     assert lines(caplog)[-1] == line("throttled", seconds=900)
 
 
-def test_blocks_of_unknown_codes_and_names_are_nobodys(
+def test_a_block_of_an_unknown_name_is_nobodys(
     services: Services, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(6):
         fail(services, username="nobody")
-        with pytest.raises(UnusableCode):
-            services.accounts.reset_password("A" * 12 + "." + "A" * 24, PASSWORD, CLIENT)
-    assert [entry for entry in lines(caplog) if entry["event"] == "throttled"] == [
-        line("throttled", None, seconds=1)
-    ] * 2
+    assert lines(caplog) == [
+        *[line("login_failed", None)] * 6,
+        line("throttled", None, seconds=1),
+    ]
+
+
+def test_a_block_for_unknown_codes_is_nobodys(
+    make_services: ServicesFactory, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts = make_services(peer_failures=3).accounts
+    for expected in (UnusableCode, UnusableCode, UnusableCode, Throttled):
+        with pytest.raises(expected):
+            accounts.reset_password("A" * 12 + "." + "A" * 24, PASSWORD, PUBLIC_CLIENT)
+    peer = PUBLIC_CLIENT.peer
+    assert lines(caplog) == [
+        *[line("reset_failed", None, peer)] * 3,
+        line("throttled", None, peer, seconds=300),
+    ]
 
 
 def test_a_block_of_a_code_is_written_of_its_user(
@@ -417,23 +431,29 @@ def test_a_code_used_by_somebody_quicker_is_written_as_failed(
     assert lines(caplog) == [line("reset_failed")]
 
 
-VOUCHERS: dict[str, Callable[[Services, Account], object]] = {
-    "password_changed": lambda services, account: services.accounts.set_password(account, WRONG),
-    "password_reset": lambda services, account: services.accounts.reset_password(
-        services.accounts.make_reset_code(account), WRONG, CLIENT
+FORGETTING: list[tuple[str, Callable[[Accounts, Account], object]]] = [
+    ("registered", lambda accounts, account: accounts.register("susan", PASSWORD, CLIENT)),
+    ("password_changed", lambda accounts, account: accounts.set_password(account, WRONG)),
+    (
+        "password_reset",
+        lambda accounts, account: accounts.reset_password(
+            accounts.make_reset_code(account), WRONG, CLIENT
+        ),
     ),
-    "unlocked": lambda services, account: services.accounts.unlock(account),
-}
+    ("unlocked", lambda accounts, account: accounts.unlock(account)),
+    ("deleted", lambda accounts, account: accounts.delete(account)),
+    ("deleted", lambda accounts, account: accounts.close(account, CLIENT)),
+]
 
 
-@pytest.mark.parametrize(("event", "vouch"), VOUCHERS.items(), ids=VOUCHERS.keys())
+@pytest.mark.parametrize(("event", "happen"), FORGETTING)
 def test_what_has_happened_is_written_though_no_failure_can_be_forgotten(
     services: Services,
     account: Account,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     event: str,
-    vouch: Callable[[Services, Account], object],
+    happen: Callable[[Accounts, Account], object],
 ) -> None:
     forget = services.store.forget_failures
 
@@ -444,7 +464,7 @@ def test_what_has_happened_is_written_though_no_failure_can_be_forgotten(
 
     monkeypatch.setattr(services.store, "forget_failures", forget_too_late)
     with pytest.raises(StoreUnavailable):
-        vouch(services, account)
+        happen(services.accounts, account)
     assert names(caplog)[-1] == event
 
 

@@ -685,7 +685,8 @@ def test_settings_shows_what_is_in_force_and_where_it_comes_from(
     ("name", "value", "line"),
     [
         ("RESTAUTH_X", "1", "There is no setting 'RESTAUTH_X'."),
-        ("RESTAUTH_ISSUER", "a\nb", r"RESTAUTH_ISSUER is 'a\nb': not printable ASCII"),
+        ("RESTAUTH_ISSUER", "a\nb", r"RESTAUTH_ISSUER is 'a\nb': not 1 to 255 printable ASCII"),
+        ("RESTAUTH_AUDIENCE", "a" * 256, f"RESTAUTH_AUDIENCE is '{'a' * 256}': not 1 to 255"),
         ("RESTAUTH_TOKEN_DURATION", "", "RESTAUTH_TOKEN_DURATION is '': not a whole number"),
         ("RESTAUTH_PASSWORD_POLICY", "nits", "RESTAUTH_PASSWORD_POLICY is 'nits': not one of"),
         ("RESTAUTH_PASSWORD_CHECK", "a.b", "RESTAUTH_PASSWORD_CHECK is 'a.b': not package.module"),
@@ -769,7 +770,7 @@ WRONG = {  # words, exit status, what the last line on standard error has after 
         2,
         ": password_check is 'no:no': ModuleNotFoundError: No module named 'no'.",
     ),
-    "a bad setting": ('REALM=" serve', 2, ": RESTAUTH_REALM is '\"': not printable ASCII"),
+    "a bad setting": ('REALM=" serve', 2, ": RESTAUTH_REALM is '\"': not 1 to 255 printable"),
     "a damaged store": ("DATABASE=damaged.db user list", 1, "damaged.db cannot be used: file is"),
     "a foreign store": (
         "DATABASE=foreign.db user list",
@@ -885,6 +886,7 @@ def test_output_that_does_not_fit_the_disk_is_one_line(
             1,
             "There is no standard input to read a password from.",
         ),
+        ("user show nobody", "2>&-", 1, ""),
     ],
 )
 def test_a_closed_stream_is_no_bug(

@@ -122,7 +122,7 @@ def test_the_id_of_a_locked_row_is_not_given_again_when_it_is_deleted(
     import_: Import, services: Services
 ) -> None:
     import_([(700, None, None)])
-    assert services.store.delete_user(700, stored(services, 700).username)
+    assert services.store.delete_user(700)
     assert services.accounts.register("ada", "python") == 701
 
 

@@ -310,7 +310,7 @@ def test_of_those_who_refresh_at_once_in_two_processes_one_turns_the_session(
                 pair = pairs[0]
                 assert {each["refresh_token"] for each in pairs} == {pair["refresh_token"]}
                 sid = pair["refresh_token"].split(".")[2]
-                rows = services.engine.execute(
+                rows = services.engine.read(
                     "SELECT refresh_counter FROM sessions WHERE id = :sid", {"sid": sid}
                 )
                 assert rows == [(turn,)]

@@ -8,7 +8,7 @@ import bcrypt
 import pytest
 
 from restauth.core import passwords
-from restauth.errors import Busy, StoreUnavailable, UnknownUser, UnusableCode
+from restauth.errors import Busy, StoreUnavailable, Throttled, UnknownUser, UnusableCode
 from restauth.logins import Logins
 from restauth.records import Account
 from restauth.services import Services, build_services
@@ -18,9 +18,9 @@ from tests.conftest import (
     CLIENT,
     Clock,
     ServicesFactory,
-    all_slots_taken,
     caller_of,
     expect_refusal,
+    slot_taken,
 )
 
 NAME, PASSWORD = "miguel", "python"
@@ -232,12 +232,20 @@ def test_a_remembered_password_gives_the_roles_of_now(services: Services, logins
     assert logins.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin",)
 
 
-def test_a_remembered_password_clears_what_was_counted(logins: Logins) -> None:
-    logins.authenticate(NAME, PASSWORD, CLIENT)
-    for _ in range(3):  # six in a row would be throttled
-        for _ in range(4):
-            expect_refusal(logins, NAME, "wrong")
+def test_a_client_that_polls_buys_no_guesses_for_another_behind_its_address(
+    logins: Logins, clock: Clock
+) -> None:
+    for _ in range(6):
+        logins.authenticate(NAME, PASSWORD, CLIENT)  # hashed once, and then remembered
+        expect_refusal(logins, NAME, "wrong")
+    with pytest.raises(Throttled):
         logins.authenticate(NAME, PASSWORD, CLIENT)
+    clock.advance(1)
+    logins.authenticate(NAME, PASSWORD, CLIENT)
+    expect_refusal(logins, NAME, "wrong")
+    with pytest.raises(Throttled) as caught:
+        logins.authenticate(NAME, PASSWORD, CLIENT)
+    assert caught.value.retry_after == 2
 
 
 # Stale hashes
@@ -282,23 +290,21 @@ def test_a_locked_account_renews_nothing(services: Services, stale: Account) -> 
     assert services.accounts.find(stale.id).password_hash == stale.password_hash
 
 
-@pytest.mark.usefixtures("one_slot")
 def test_a_stale_hash_is_renewed_in_the_slot_in_which_it_was_verified(
-    make_services: ServicesFactory, stale: Account, monkeypatch: pytest.MonkeyPatch
+    one_slot: Services, stale: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services = make_services()
     turned_away = []
     hashpw = bcrypt.hashpw
 
     def hash_and_see(password: bytes, salt: bytes) -> bytes:
         with pytest.raises(Busy):
-            services.logins.authenticate("susan", PASSWORD, CLIENT)
+            one_slot.logins.authenticate("susan", PASSWORD, CLIENT)
         turned_away.append("susan")
         return hashpw(password, salt)
 
     with monkeypatch.context() as patch:
         patch.setattr(bcrypt, "hashpw", hash_and_see)
-        assert is_fresh(services.logins.authenticate(NAME, PASSWORD, CLIENT))
+        assert is_fresh(one_slot.logins.authenticate(NAME, PASSWORD, CLIENT))
     assert turned_away == ["susan", "susan"]
 
 
@@ -390,16 +396,14 @@ def test_a_store_that_cannot_renew_a_hash_says_so_and_no_login_is_made_of_it(
 # Hash slots
 
 
-@pytest.mark.usefixtures("one_slot")
 def test_a_flood_of_logins_is_turned_away_before_it_hashes(
-    make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+    services: Services, one_slot: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services = make_services()
-    logins = services.logins
+    logins = one_slot.logins
     services.accounts.register("susan", PASSWORD)
     services.accounts.register(NAME, PASSWORD)
     miguel = logins.authenticate(NAME, PASSWORD, CLIENT)
-    with all_slots_taken(services, monkeypatch, "susan", PASSWORD):
+    with slot_taken(one_slot, monkeypatch, "susan", PASSWORD):
         for username, password in ((NAME, "wrong"), ("nobody", PASSWORD)):
             with pytest.raises(Busy):
                 logins.authenticate(username, password, CLIENT)

@@ -23,6 +23,8 @@ import pytest
 
 from restauth import __version__, server
 from restauth import server as server_module
+from restauth.services import HASH_QUEUE, HASH_SLOTS
+from restauth.storage.sqlite import MAX_WRITERS
 from tests.conftest import ServicesFactory, basic, bearer
 from tests.processes import (
     PATIENCE,
@@ -188,7 +190,11 @@ def test_too_few_threads_are_remarked_upon(tmp_path: Path) -> None:
     with Server.start(tmp_path, *SERVE, "--threads=1") as few:
         assert few.get("/api/health").status == 200
         few.end(signal.SIGKILL)
-    assert f"restauth: below {server.THREADS} threads, logins can hold up token " in few.output
+    assert f"restauth: below {server.MIN_THREADS} threads, others can hold up token " in few.output
+
+
+def test_hashes_and_writers_at_their_most_leave_tokens_a_thread() -> None:
+    assert server_module.THREADS > HASH_SLOTS + HASH_QUEUE + MAX_WRITERS
 
 
 # Limits

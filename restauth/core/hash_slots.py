@@ -21,10 +21,11 @@ class HashSlots:
         self._lock = Lock()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold one slot while hashing. Raises Busy when the queue is full."""
+    def slot(self, *, leave: int = 0) -> Iterator[None]:
+        """Hold one slot while hashing. Raises Busy when the queue has no more than `leave` places
+        left."""
         with self._lock:
-            if self._taken == self._places:
+            if self._taken + leave >= self._places:
                 raise Busy
             self._taken += 1
         try:

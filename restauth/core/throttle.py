@@ -5,6 +5,7 @@ slip through, and a success takes it back. What is counted is the same for names
 Pure: counts in, counts out; the store keeps them, for all processes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,20 +48,17 @@ class Throttle:
             count = _count(failures, (name, network)) + 1
             booked[name, network] = Failures(count, now, now + self._delay(count))
         # Behind a loopback or private address stands a proxy, and behind that everybody.
-        if _is_global(peer):
+        if is_global(peer):
             booked["", network] = self._next_of_peer(failures.get(("", network)), now)
         return booked
 
-    def forgiven(
-        self, failures: Mapping[Key, Failures], *, was_booked: bool
-    ) -> dict[Key, Failures | None]:
+    def forgiven(self, failures: Mapping[Key, Failures]) -> dict[Key, Failures | None]:
         """What a success leaves: nothing of the name; of the peer all but this attempt, so that
         one's own account does not pay for guesses at others'."""
-        forgiven: dict[Key, Failures | None] = {key: None for key in failures if key[0]}
-        for key, counted in failures.items():
-            if was_booked and not key[0]:
-                forgiven[key] = self._of_peer(max(counted.count - 1, 0), counted.counted_from)
-        return forgiven
+        return {
+            key: None if key[0] else self._of_peer(max(counted.count - 1, 0), counted.counted_from)
+            for key, counted in failures.items()
+        }
 
     def _wait(self, key: Key, counted: Failures, now: int) -> int:
         name, network = key
@@ -97,14 +95,17 @@ def network_of(peer: str) -> str:
     return str(ip_network((address, 64), strict=False).network_address)
 
 
-def _is_global(peer: str) -> bool:
+def is_global(peer: str) -> bool:
+    """Whether the peer is counted by itself, whatever the name."""
     address = _parse_peer(peer)
     return address is not None and address.is_global
 
 
 def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
+    # A proxy may put brackets and a port around an address, and a link-local one names its zone.
+    bare = re.sub(r"^\[([^]]*)\](:[0-9]+)?$", r"\1", peer).partition("%")[0]
     try:
-        address = ip_address(peer.partition("%")[0])  # a link-local address may name its zone
+        address = ip_address(bare)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from restauth.errors import StoreUnavailable, UnusableFile, UnusableStore
@@ -23,6 +24,7 @@ Execute = Callable[[str, Mapping[str, object]], list[Row]]
 
 BUSY_TIMEOUT = 1500  # ms that a request waits for another writer before it is told to come back
 OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating
+MAX_WRITERS = 8  # at work or waiting, a process; keep the server's threads above it
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at every start; `restauth check` reads all of it
 
 _OURS_TO_BEAR = {  # result codes that tell of the machine, https://sqlite.org/rescode.html
@@ -51,6 +53,7 @@ class SQLite:
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path.absolute()
         self._idle: deque[sqlite3.Connection] = deque()
+        self._writers = BoundedSemaphore(MAX_WRITERS)
         _engines.add(self)
         try:
             if create:
@@ -63,9 +66,14 @@ class SQLite:
         except (OSError, sqlite3.Error) as error:
             raise _unusable(self.path, error) from None
 
-    def execute(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
-        """Run one statement in a transaction of its own. Raises StoreUnavailable."""
+    def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement that changes nothing. Raises StoreUnavailable."""
         with self._connection() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement in a transaction of its own. Raises StoreUnavailable."""
+        with self._place_in_queue(), self._connection() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
@@ -75,7 +83,7 @@ class SQLite:
         It takes the write lock at once: a transaction that reads first and then writes fails,
         whatever the busy timeout, when another writer came between (SQLITE_BUSY_SNAPSHOT).
         """
-        with self._connection() as connection:
+        with self._place_in_queue(), self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
@@ -84,6 +92,17 @@ class SQLite:
                 if connection.in_transaction:  # SQLite itself rolls back on a full disk
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _place_in_queue(self) -> Iterator[None]:
+        """While somebody else holds the file, writers wait for it; no more of them than leave
+        threads for those who only read."""
+        if not self._writers.acquire(blocking=False):
+            raise StoreUnavailable("too many writers wait for the database")
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy to a new private file while others read and write.

@@ -16,7 +16,8 @@ from restauth.storage.sqlite import Execute, Row, SQLite
 MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
 PRUNED_AT_ONCE = 100  # bounds how long one login holds the write lock for others' old sessions
 LISTED_AT_ONCE = 1000
-MAX_FAILURES_ROWS = 10_000  # 10 MB at the most, and a row for each account; the oldest go first
+MAX_FAILURES_ROWS = 10_000  # 10 MB at the most, and a row for each account; the oldest go
+# first, and those that still block last
 
 FailureCounts = Mapping[tuple[str, str], Failures]
 
@@ -25,41 +26,39 @@ class Store:
     """Users, sessions, reset codes, failures. Every method may raise StoreUnavailable."""
 
     def __init__(self, engine: SQLite) -> None:
-        self._execute = engine.execute
+        self._read = engine.read
+        self._write = engine.write
         self._transaction = engine.transaction
         self.ping()
 
     def ping(self) -> None:
         """Return if the store answers."""
-        self._execute("SELECT id FROM users LIMIT 1", {})
+        self._read("SELECT id FROM users LIMIT 1", {})
 
     # Users
 
     def add_user(
         self, username: str, canonical_username: str, password_hash: str, now: int
     ) -> int | None:
-        """The new user's id; None when the name is taken. Failures of the name are forgotten."""
-        with self._transaction() as execute:
-            rows = execute(
-                """
-                INSERT INTO users (username, canonical_username, password_hash, created_at)
-                VALUES (:username, :canonical_username, :password_hash, :now)
-                ON CONFLICT (canonical_username) DO NOTHING
-                RETURNING id
-                """,
-                {
-                    "username": username,
-                    "canonical_username": canonical_username,
-                    "password_hash": password_hash,
-                    "now": now,
-                },
-            )
-            if rows:
-                execute("DELETE FROM failures WHERE name = :name", {"name": canonical_username})
+        """The new user's id; None when the name is taken."""
+        rows = self._write(
+            """
+            INSERT INTO users (username, canonical_username, password_hash, created_at)
+            VALUES (:username, :canonical_username, :password_hash, :now)
+            ON CONFLICT (canonical_username) DO NOTHING
+            RETURNING id
+            """,
+            {
+                "username": username,
+                "canonical_username": canonical_username,
+                "password_hash": password_hash,
+                "now": now,
+            },
+        )
         return rows[0][0] if rows else None
 
     def find_user(self, user_id: int) -> Account | None:
-        rows = self._execute(
+        rows = self._read(
             """
             SELECT id, username, password_hash, created_at, locked_at, password_version, roles
             FROM users WHERE id = :user_id
@@ -69,7 +68,7 @@ class Store:
         return _account(rows[0]) if rows else None
 
     def find_user_by_name(self, canonical_username: str) -> Account | None:
-        rows = self._execute(
+        rows = self._read(
             """
             SELECT id, username, password_hash, created_at, locked_at, password_version, roles
             FROM users WHERE canonical_username = :canonical_username
@@ -82,7 +81,7 @@ class Store:
         """All users in the order of their ids, read a page at a time: memory does not grow."""
         last_id = 0
         while True:
-            rows = self._execute(
+            rows = self._read(
                 """
                 SELECT id, username, password_hash, created_at, locked_at, password_version, roles
                 FROM users WHERE id > :last_id ORDER BY id LIMIT :limit
@@ -96,7 +95,7 @@ class Store:
 
     def renew_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
         """Another hash of the same password; False when the row has changed meanwhile."""
-        rows = self._execute(
+        rows = self._write(
             """
             UPDATE users SET password_hash = :new_hash
             WHERE id = :user_id AND password_hash = :old_hash
@@ -159,29 +158,24 @@ class Store:
 
     def unlock_user(self, user_id: int) -> bool:
         """False without such a user."""
-        rows = self._execute(
+        rows = self._write(
             "UPDATE users SET locked_at = NULL WHERE id = :user_id RETURNING id",
             {"user_id": user_id},
         )
         return bool(rows)
 
-    def delete_user(
-        self, user_id: int, canonical_username: str, version: int | None = None
-    ) -> bool:
-        """The user and, by the foreign keys, all that is theirs are gone, and failures of the name
-        are forgotten. False as for `set_password_hash`."""
-        with self._transaction() as execute:
-            rows = execute(
-                """
-                DELETE FROM users
-                WHERE id = :user_id AND password_version = coalesce(:version, password_version)
-                    AND (locked_at IS NULL OR CAST(:version AS INTEGER) IS NULL)
-                RETURNING id
-                """,
-                {"user_id": user_id, "version": version},
-            )
-            if rows:
-                execute("DELETE FROM failures WHERE name = :name", {"name": canonical_username})
+    def delete_user(self, user_id: int, version: int | None = None) -> bool:
+        """The user and, by the foreign keys, all that is theirs are gone. False as for
+        `set_password_hash`."""
+        rows = self._write(
+            """
+            DELETE FROM users
+            WHERE id = :user_id AND password_version = coalesce(:version, password_version)
+                AND (locked_at IS NULL OR CAST(:version AS INTEGER) IS NULL)
+            RETURNING id
+            """,
+            {"user_id": user_id, "version": version},
+        )
         return bool(rows)
 
     # Moving in
@@ -196,7 +190,7 @@ class Store:
 
     def sample_old_hashes(self) -> list[str]:
         """The dearest hash of each older form, while any user still has one of them."""
-        rows = self._execute(
+        rows = self._read(
             """
             SELECT sample FROM old_hashes WHERE EXISTS (
                 SELECT 1 FROM users
@@ -260,21 +254,12 @@ class Store:
 
     def find_session(self, session_id: str, now: int) -> Session | None:
         """The session, if it lives and its user is there and not locked."""
-        rows = self._execute(
-            """
-            SELECT
-                sessions.id, user_id, username, roles, sessions.created_at, last_used_at,
-                expires_at, renewable_until, refresh_counter, rotated_at, peer, user_agent
-            FROM sessions JOIN users ON users.id = user_id
-            WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL
-            """,
-            {"session_id": session_id, "now": now},
-        )
+        rows = self._read(_FIND_SESSION, {"session_id": session_id, "now": now})
         return _session(rows[0]) if rows else None
 
     def list_sessions(self, user_id: int, now: int) -> list[Session]:
         """The user's live sessions, the one used last first."""
-        rows = self._execute(
+        rows = self._read(
             """
             SELECT
                 sessions.id, user_id, username, roles, sessions.created_at, last_used_at,
@@ -289,7 +274,7 @@ class Store:
 
     def touch_session(self, session_id: str, now: int) -> bool:
         """Note that a token renewed another. False when the session has ended or may not."""
-        rows = self._execute(
+        rows = self._write(
             """
             UPDATE sessions SET last_used_at = :now
             WHERE id = :session_id AND expires_at > :now AND renewable_until > :now RETURNING id
@@ -298,32 +283,37 @@ class Store:
         )
         return bool(rows)
 
-    def rotate_session(self, session_id: str, counter: int, now: int, renewable_until: int) -> bool:
-        """Give the session's turn on: of those who hold this counter, exactly one gets True."""
-        rows = self._execute(
-            """
-            UPDATE sessions SET
-                refresh_counter = refresh_counter + 1,
-                rotated_at = :now,
-                last_used_at = :now,
-                renewable_until = CASE
-                    WHEN expires_at < :renewable_until THEN expires_at ELSE :renewable_until
-                END
-            WHERE id = :session_id AND refresh_counter = :counter AND expires_at > :now
-            RETURNING id
-            """,
-            {
-                "session_id": session_id,
-                "counter": counter,
-                "now": now,
-                "renewable_until": renewable_until,
-            },
-        )
-        return bool(rows)
+    def rotate_session(
+        self, session_id: str, counter: int, now: int, renewable_until: int
+    ) -> tuple[bool, Session | None]:
+        """Give the session's turn on: of those who hold this counter, exactly one gets True. And
+        the session as it is then, if it lives."""
+        with self._transaction() as execute:
+            rows = execute(
+                """
+                UPDATE sessions SET
+                    refresh_counter = refresh_counter + 1,
+                    rotated_at = :now,
+                    last_used_at = :now,
+                    renewable_until = CASE
+                        WHEN expires_at < :renewable_until THEN expires_at ELSE :renewable_until
+                    END
+                WHERE id = :session_id AND refresh_counter = :counter AND expires_at > :now
+                RETURNING id
+                """,
+                {
+                    "session_id": session_id,
+                    "counter": counter,
+                    "now": now,
+                    "renewable_until": renewable_until,
+                },
+            )
+            found = execute(_FIND_SESSION, {"session_id": session_id, "now": now})
+        return bool(rows), _session(found[0]) if found else None
 
     def end_session(self, session_id: str, user_id: int) -> bool:
         """False when the user has no such session."""
-        rows = self._execute(
+        rows = self._write(
             """
             DELETE FROM sessions WHERE id = :session_id AND user_id = :user_id RETURNING id
             """,
@@ -333,7 +323,7 @@ class Store:
 
     def end_sessions(self, user_id: int) -> int:
         """End all the user's sessions; how many there were."""
-        rows = self._execute(
+        rows = self._write(
             "DELETE FROM sessions WHERE user_id = :user_id RETURNING id", {"user_id": user_id}
         )
         return len(rows)
@@ -344,7 +334,7 @@ class Store:
         self, user_id: int, selector: str, secret_digest: str, expires_at: int
     ) -> bool:
         """The user's one code; an earlier one is void. False without such a user, or locked."""
-        rows = self._execute(
+        rows = self._write(
             """
             INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at)
             SELECT id, :selector, :secret_digest, :expires_at FROM users
@@ -366,7 +356,7 @@ class Store:
 
     def find_reset_code(self, selector: str, now: int) -> tuple[int, str] | None:
         """The user's id and the digest of the secret, while the code lives."""
-        rows = self._execute(
+        rows = self._read(
             """
             SELECT user_id, secret_digest FROM reset_codes
             WHERE selector = :selector AND expires_at > :now
@@ -403,13 +393,14 @@ class Store:
 
     def find_failures(self, name: str, network: str) -> dict[tuple[str, str], Failures]:
         """The counts of the name, of the network, and of the name from the network."""
-        return _failures(self._execute(_FIND_FAILURES, {"name": name, "network": network}))
+        return _failures(self._read(_FIND_FAILURES, {"name": name, "network": network}))
 
     def change_failures(
         self,
         name: str,
         network: str,
         change: Callable[[FailureCounts], Mapping[tuple[str, str], Failures | None]],
+        now: int,
         *,
         is_account: bool = False,
     ) -> None:
@@ -456,14 +447,14 @@ class Store:
                     """
                     DELETE FROM failures WHERE (name, peer) IN (
                         SELECT name, peer FROM failures WHERE is_kept = 0
-                        ORDER BY counted_from LIMIT :excess
+                        ORDER BY blocked_until > :now, counted_from LIMIT :excess
                     )
                     """,
-                    {"excess": excess},
+                    {"excess": excess, "now": now},
                 )
 
     def forget_failures(self, name: str) -> None:
-        self._execute("DELETE FROM failures WHERE name = :name", {"name": name})
+        self._write("DELETE FROM failures WHERE name = :name", {"name": name})
 
 
 class Importing:
@@ -517,6 +508,14 @@ class Importing:
 class _TakenBack(Exception):
     """Ends a transaction without a trace."""
 
+
+_FIND_SESSION = """
+    SELECT
+        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
+        renewable_until, refresh_counter, rotated_at, peer, user_agent
+    FROM sessions JOIN users ON users.id = user_id
+    WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL
+"""
 
 _FIND_FAILURES = """
     SELECT name, peer, count, counted_from, blocked_until FROM failures

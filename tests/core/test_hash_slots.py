@@ -14,11 +14,12 @@ PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long
 class Crowd:
     """Threads that each ask for a slot at once, and hold what they get until `release`."""
 
-    def __init__(self, slots: HashSlots, size: int) -> None:
+    def __init__(self, slots: HashSlots, size: int, *, leave: int = 0) -> None:
         self.entered: SimpleQueue[str] = SimpleQueue()
         self.refused: SimpleQueue[str] = SimpleQueue()
         self.release = Event()
         self._slots = slots
+        self._leave = leave
         self._threads = [Thread(target=self._ask, daemon=True) for _ in range(size)]
         for thread in self._threads:
             thread.start()
@@ -30,7 +31,7 @@ class Crowd:
 
     def _ask(self) -> None:
         try:
-            with self._slots.slot():
+            with self._slots.slot(leave=self._leave):
                 self.entered.put("entered")
                 assert self.release.wait(PATIENCE)
         except Busy:
@@ -56,6 +57,32 @@ def test_whoever_finds_neither_slot_nor_place_is_refused_at_once(slots: int, que
     crowd.join()
     assert crowd.entered.qsize() == queue  # and then runs
     assert crowd.refused.empty()
+
+
+@pytest.mark.parametrize(
+    ("slots", "queue", "leave"),
+    [
+        pytest.param(1, 1, 1, id="the only place in the queue"),
+        pytest.param(2, 1, 2, id="a slot too"),
+        pytest.param(1, 0, 1, id="the only slot"),
+    ],
+)
+def test_a_flood_that_leaves_places_to_others_takes_none_of_them(
+    slots: int, queue: int, leave: int
+) -> None:
+    places = HashSlots(slots, queue)
+    flood = Crowd(places, slots + queue + 4, leave=leave)
+    for _ in range(leave + 4):
+        flood.refused.get(timeout=PATIENCE)
+    others = Crowd(places, leave + 4)
+    for _ in range(4):
+        others.refused.get(timeout=PATIENCE)
+    for crowd in (flood, others):
+        crowd.release.set()
+        crowd.join()
+        assert crowd.refused.empty()
+    assert flood.entered.qsize() == slots + queue - leave
+    assert others.entered.qsize() == leave
 
 
 def test_slots_are_given_back() -> None:

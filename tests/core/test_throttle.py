@@ -1,10 +1,12 @@
 """The throttle: what a failure costs, whom it costs, and how it is taken back."""
 
+from ipaddress import IPv6Address
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restauth.core.throttle import MAX_WAIT, PEER_WINDOW, Key, Throttle, network_of
+from restauth.core.throttle import MAX_WAIT, PEER_WINDOW, Key, Throttle, is_global, network_of
 from restauth.records import Failures
 
 A_LIMITED_RUN = settings(max_examples=300, derandomize=True, deadline=None)
@@ -29,6 +31,15 @@ PEERS = {
     "IPv4 in IPv6, in hexadecimal": ("::FFFF:808:808", "8.8.8.8"),
     "IPv6 with its zone": ("fe80::1%eth0", "fe80::"),
     "a Unix socket": ("", "-"),
+    "IPv6 with brackets and a port": ("[2001:db8::1]:99", "2001:db8::"),
+    "IPv6 with brackets": ("[2606:4700:1:2::7]", "2606:4700:1:2::"),
+    "IPv4 in IPv6 with brackets and a port": ("[::ffff:8.8.8.8]:99", "8.8.8.8"),
+    "IPv6 with all of it": ("[fe80::1%eth0]:99", "fe80::"),
+    "IPv6 with no port after the colon": ("[2001:db8::1]:", "[2001:db8::1]:"),
+    "IPv6 with a port and more": ("[2001:db8::1]:99x", "[2001:db8::1]:99x"),
+    "IPv6 with a bracket never closed": ("[2001:db8::1", "[2001:db8::1"),
+    "IPv6 with brackets around a part": ("[2001:db8::]1", "[2001:db8::]1"),
+    "brackets around nothing": ("[]:99", "[]:99"),
     "a word": ("localhost", "localhost"),
     "an address and a port": ("8.8.8.8:80", "8.8.8.8:80"),
     "a network": ("8.8.8.0/24", "8.8.8.0/24"),
@@ -41,6 +52,8 @@ GLOBAL_PEERS = [
     "2606:4700::1",
     "::ffff:8.8.8.8",
     "2606:4700::1%eth0",
+    "[2606:4700::1]:99",
+    "[2606:4700::1]",
 ]
 PEERS_OF_NO_ONE = [
     "127.0.0.1",
@@ -59,6 +72,9 @@ PEERS_OF_NO_ONE = [
     "",
     "operator",
     "8.8.8.8:80",
+    "[::1]:99",
+    "[2001:db8::1]:99",
+    "[2606:4700::1]:99x",
     "\ud800",
 ]
 
@@ -180,6 +196,7 @@ def test_thirty_failures_at_any_names_block_the_peer_for_the_rest_of_its_window(
         assert wait(rows, name=name, peer=peer, now=NOW + PEER_WINDOW) == 0
     assert wait(rows, name="susan", peer="8.8.4.4", now=NOW + 29) == 0
     assert PEER_WINDOW == 300
+    assert is_global(peer)
 
 
 @pytest.mark.parametrize("peer", PEERS_OF_NO_ONE)
@@ -190,6 +207,7 @@ def test_a_peer_behind_which_everybody_may_stand_is_never_blocked(peer: str) -> 
     fail(rows, 200, name="", peer=peer)
     assert wait(rows, name="susan", peer=peer) == 0
     assert [key for key in rows if not key[0]] == []
+    assert not is_global(peer)
 
 
 def test_the_next_window_begins_with_the_first_failure_after_the_last() -> None:
@@ -219,7 +237,17 @@ def test_a_peer_is_counted_by_what_one_client_can_choose_from(peer: str, network
 )
 def test_any_peer_has_a_network_that_never_stands_for_all(peer: str) -> None:
     assert 1 <= len(network_of(peer)) <= 64
-    fail({}, 1, peer=peer)
+    booked = THROTTLE.booked("miguel", peer, {}, NOW)
+    assert (("", network_of(peer)) in booked) == is_global(peer)
+
+
+@A_LIMITED_RUN
+@given(st.ip_addresses(v=6), st.integers(0, 65_535))
+def test_brackets_and_a_port_make_no_other_client(address: IPv6Address, port: int) -> None:
+    """Whoever opens a connection for each guess gets a new port, and not a new count."""
+    for peer in (f"[{address}]", f"[{address}]:{port}"):
+        assert network_of(peer) == network_of(str(address))
+        assert is_global(peer) == is_global(str(address))
 
 
 # A success
@@ -230,32 +258,22 @@ def test_a_success_leaves_nothing_of_the_name_and_of_the_peer_all_but_itself() -
     rows: Rows = {}
     fail(rows, 3, name="susan")
     fail(rows, 2)
-    assert THROTTLE.forgiven(found(rows), was_booked=True) == {
+    assert THROTTLE.forgiven(found(rows)) == {
         ("miguel", ""): None,
         ("miguel", PEER): None,
         ("", PEER): Failures(4, NOW, 0),
     }
 
 
-def test_a_success_that_was_not_booked_leaves_the_peer_as_it_is() -> None:
-    rows: Rows = {}
-    fail(rows, 2)
-    assert THROTTLE.forgiven(found(rows), was_booked=False) == {
-        ("miguel", ""): None,
-        ("miguel", PEER): None,
-    }
-
-
 def test_a_success_at_no_account_leaves_the_names_as_they_are() -> None:
     rows: Rows = {}
     fail(rows, 2)
-    forgiven = THROTTLE.forgiven(found(rows, name=""), was_booked=True)
+    forgiven = THROTTLE.forgiven(found(rows, name=""))
     assert forgiven == {("", PEER): Failures(1, NOW, 0)}
 
 
-@pytest.mark.parametrize("was_booked", [True, False])
-def test_nothing_counted_is_nothing_to_forgive(*, was_booked: bool) -> None:
-    assert THROTTLE.forgiven({}, was_booked=was_booked) == {}
+def test_nothing_counted_is_nothing_to_forgive() -> None:
+    assert THROTTLE.forgiven({}) == {}
 
 
 def test_a_success_that_was_booked_as_the_last_failure_lifts_its_own_block() -> None:
@@ -263,7 +281,7 @@ def test_a_success_that_was_booked_as_the_last_failure_lifts_its_own_block() -> 
     fail(rows, 29, name="")
     fail(rows, 1)
     assert wait(rows, name="susan") == PEER_WINDOW
-    forgiven = THROTTLE.forgiven(found(rows), was_booked=True)
+    forgiven = THROTTLE.forgiven(found(rows))
     assert forgiven["", PEER] == Failures(29, NOW, 0)
 
 
@@ -271,13 +289,13 @@ def test_a_block_that_others_have_earned_survives_a_success() -> None:
     """Parallel guesses were booked before the one that was right came back."""
     rows: Rows = {}
     fail(rows, 40, name="")
-    forgiven = THROTTLE.forgiven(rows, was_booked=True)
+    forgiven = THROTTLE.forgiven(rows)
     assert forgiven == {("", PEER): Failures(39, NOW, NOW + PEER_WINDOW)}
 
 
 def test_a_count_does_not_fall_below_nothing() -> None:
     """The window may have begun anew between the booking and the success."""
-    forgiven = THROTTLE.forgiven({("", PEER): Failures(0, NOW, 0)}, was_booked=True)
+    forgiven = THROTTLE.forgiven({("", PEER): Failures(0, NOW, 0)})
     assert forgiven == {("", PEER): Failures(0, NOW, 0)}
 
 
@@ -356,9 +374,7 @@ def test_any_wait_is_within_fifteen_minutes(throttle: Throttle, rows: Rows, now:
     booked = throttle.booked("miguel", PEER, rows, now)
     assert 0 <= throttle.wait(booked, now) <= MAX_WAIT
     kept = {
-        key: counted
-        for key, counted in throttle.forgiven(booked, was_booked=True).items()
-        if counted is not None
+        key: counted for key, counted in throttle.forgiven(booked).items() if counted is not None
     }
     assert throttle.wait(kept, now) <= throttle.wait(booked, now)
 

@@ -81,11 +81,11 @@ def find_fault(path: Path) -> str | None:
 
 
 def add(engine: SQLite, name: str) -> None:
-    engine.execute(INSERT, {"name": name})
+    engine.write(INSERT, {"name": name})
 
 
 def names(engine: SQLite) -> list[str]:
-    return [name for (name,) in engine.execute("SELECT username FROM users ORDER BY id", {})]
+    return [name for (name,) in engine.read("SELECT username FROM users ORDER BY id", {})]
 
 
 def listing(path: Path) -> dict[str, bytes]:
@@ -150,7 +150,7 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
     }
     with engine.transaction() as execute:  # holds the first connection
         assert pragmas(execute) == expected
-        assert pragmas(engine.execute) == expected
+        assert pragmas(engine.read) == expected
 
 
 def test_what_was_written_is_there_at_the_next_start(engine: SQLite, open_engine: Open) -> None:
@@ -282,7 +282,7 @@ def test_a_new_migration_is_applied_at_the_next_start(
     engine.close()
     monkeypatch.setattr(sqlite, "MIGRATIONS", MIGRATED)
     assert not inspect(path)
-    assert open_engine().execute("SELECT username, email FROM users", {}) == [("miguel", None)]
+    assert open_engine().read("SELECT username, email FROM users", {}) == [("miguel", None)]
     assert find_fault(path) is None
 
 
@@ -305,10 +305,10 @@ def test_a_file_of_the_first_version_is_migrated_and_keeps_its_rows(
     assert not inspect(path)
     for _ in range(2):  # once and for all
         engine = open_engine(create=False)
-        assert engine.execute("SELECT username, roles, password_version FROM users", {}) == [
+        assert engine.read("SELECT username, roles, password_version FROM users", {}) == [
             ("miguel", "", 1)
         ]
-        assert engine.execute("SELECT id, renewable_until, expires_at FROM sessions", {}) == [
+        assert engine.read("SELECT id, renewable_until, expires_at FROM sessions", {}) == [
             ("sid", 1000, 1000)
         ]
         assert find_fault(path) is None
@@ -489,8 +489,9 @@ def test_a_transaction_is_all_or_nothing(engine: SQLite, error: type[BaseExcepti
 def test_a_bug_is_not_disguised_as_a_failure_of_the_machine(
     engine: SQLite, sql: str, error: type[sqlite3.Error]
 ) -> None:
-    with pytest.raises(error):
-        engine.execute(sql, {})
+    for run in (engine.read, engine.write):
+        with pytest.raises(error):
+            run(sql, {})
     assert names(engine) == ["miguel"]
 
 
@@ -509,7 +510,7 @@ def test_threads_share_an_engine_and_lose_no_write(
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 60_000)  # a slow disk must not decide
     engine = open_engine()
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(sqlite.MAX_WRITERS) as threads:
         list(threads.map(lambda number: add(engine, f"user{number}"), range(100)))
     assert len(names(engine)) == 100
 
@@ -539,6 +540,45 @@ def test_while_somebody_else_writes_we_read_and_are_told_to_come_back(
         assert names(impatient) == ["miguel"]
     add(impatient, "later")
     assert names(engine) == ["miguel", "later"]
+
+
+def test_a_writer_without_a_place_to_wait_is_told_to_come_back_and_who_reads_is_not(
+    open_engine: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer who waits holds a thread: with all of them waiting, nobody would be served."""
+    monkeypatch.setattr(sqlite, "MAX_WRITERS", 1)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
+    engine = open_engine()
+    with engine.transaction() as execute:
+        execute(INSERT, {"name": "first"})
+        with pytest.raises(StoreUnavailable) as caught:
+            add(engine, "second")
+        assert caught.value.cause == "too many writers wait for the database"
+        with pytest.raises(StoreUnavailable), engine.transaction():
+            pytest.fail("there was no place")
+        for _ in range(3):
+            assert names(engine) == []
+    assert names(engine) == ["first"]
+
+
+def test_a_place_among_the_writers_is_given_back_whatever_happens(
+    open_engine: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MAX_WRITERS", 2)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
+    engine = open_engine()
+    with engine.transaction():
+        for _ in range(3):  # the second place: to wait in, and in vain
+            with pytest.raises(StoreUnavailable) as caught:
+                add(engine, "early")
+            assert caught.value.cause == "database is locked"
+    for _ in range(3):
+        with pytest.raises(sqlite3.IntegrityError):
+            engine.write(INSERT, {"name": ""})
+        with pytest.raises(ZeroDivisionError), engine.transaction():
+            raise ZeroDivisionError
+    add(engine, "late")
+    assert names(engine) == ["late"]
 
 
 @contextmanager
@@ -590,7 +630,7 @@ def test_a_full_disk_costs_the_write_and_nothing_else(
             change_all_and_add(engine, large)
         assert cause in caught.value.cause
         assert names(engine) == ["miguel"]
-    assert engine.execute("SELECT password_hash FROM users", {}) == [("hash",)]
+    assert engine.read("SELECT password_hash FROM users", {}) == [("hash",)]
     add(engine, large)
     assert names(engine) == ["miguel", large]
     assert find_fault(engine.path) is None
@@ -822,7 +862,7 @@ def test_a_restored_backup_is_served_in_wal_mode(
     engine.backup(path.with_name("copy.db"))
     engine.close()
     path.with_name("copy.db").rename(path)
-    assert open_engine().execute("PRAGMA journal_mode", {}) == [("wal",)]
+    assert open_engine().read("PRAGMA journal_mode", {}) == [("wal",)]
 
 
 # find_fault

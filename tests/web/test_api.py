@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from restauth.records import User
 from restauth.services import Services
 from restauth.web.api import Api
-from tests.conftest import Clock, basic, bearer, client_of
+from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")
 ON_EVERY_ANSWER = {
@@ -57,7 +57,7 @@ def take_the_store_away(services: Services) -> None:
 
 def break_the_store(services: Services) -> None:
     """A store without its table: what only a bug of ours could do."""
-    services.engine.execute("DROP TABLE sessions", {})
+    services.engine.write("DROP TABLE sessions", {})
 
 
 # Headers
@@ -273,11 +273,31 @@ def test_a_write_that_fails_is_an_outage_to_those_who_write_and_to_nobody_else(
     services: Services, miguel: webtest.TestApp
 ) -> None:
     token = miguel.get("/api/token", headers=PASSWORD).json["token"]
-    services.engine.execute("PRAGMA query_only = ON", {})
+    services.engine.read("PRAGMA query_only = ON", {})
     miguel.get("/api/resource", headers=bearer(token), status=200)
     miguel.get("/api/token", headers=PASSWORD, status=503)
     # The connection that failed is not used again.
     miguel.get("/api/token", headers=PASSWORD, status=200)
+
+
+def test_those_who_would_wait_to_write_are_turned_away_and_tokens_are_served(
+    make_services: ServicesFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("restauth.storage.sqlite.MAX_WRITERS", 1)
+    services = make_services()
+    services.accounts.register("miguel", "python")
+    client = client_of(services)
+    token = client.get("/api/token", headers=PASSWORD).json["token"]
+    with services.engine.transaction():
+        for headers in (PASSWORD, bearer(token)):
+            refused = client.get("/api/token", headers=headers, status=503)
+            assert int(refused.headers["Retry-After"]) > 0
+        client.get("/api/resource", headers=bearer(token), status=200)
+    causes = [record.getMessage() for record in caplog.records]
+    assert causes == ["store_unavailable: too many writers wait for the database"] * 2
+    client.get("/api/token", headers=PASSWORD, status=200)
 
 
 # Whatever is sent

@@ -58,7 +58,7 @@ def make_code(services: Services) -> str:
 
 
 def count_sessions(services: Services) -> int:
-    return int(services.engine.execute("SELECT count(*) FROM sessions", {})[0][0])
+    return int(services.engine.read("SELECT count(*) FROM sessions", {})[0][0])
 
 
 # POST /api/users
@@ -1059,7 +1059,7 @@ def test_a_name_in_the_shape_of_a_token_is_a_token_or_nothing(
     name = f"{'a' * 30}.{'b' * 30}.{'c' * 30}"
     register(client, name, "python", status=400)
     register(client, "miguel", "python")
-    services.engine.execute(
+    services.engine.write(
         "UPDATE users SET username = :name, canonical_username = :name", {"name": name}
     )
     client.get("/api/resource", headers=basic(name, "python"), status=401)

@@ -56,7 +56,7 @@ class House:
         return str(api.get("/api/token", headers=PASSWORD).json["token"])
 
     def session_id(self) -> str:
-        return str(self.services.engine.execute("SELECT id FROM sessions", {})[0][0])
+        return str(self.services.engine.read("SELECT id FROM sessions", {})[0][0])
 
     def caller(self, headers: dict[str, str], **environ: object) -> dict[str, Any]:
         """For whom the page is called when this is sent."""

@@ -183,13 +183,14 @@ def test_when_all_hash_slots_are_taken_a_login_is_told_to_come_back(
     make_services: ServicesFactory,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("restauth.services.HASH_SLOTS", 1)
+    monkeypatch.setattr("restauth.services.HASH_SLOTS", 2)
     monkeypatch.setattr("restauth.services.HASH_QUEUE", 0)
     crowded = make_services()
     crowded.accounts.register("miguel", "python")
     client = client_of(crowded)
     token = client.get("/api/token", headers=PASSWORD).json["token"]
-    with crowded.accounts._slots.slot():
+    slots = crowded.accounts._slots
+    with slots.slot(), slots.slot():
         answer = client.get("/api/resource", headers=basic("miguel", "ruby"), status=503)
         client.get("/api/resource", headers=bearer(token), status=200)
     assert answer.headers["Retry-After"] == "1"
