@@ -74,6 +74,7 @@ def build_services(
     """
     if settings.audit_log:
         audit.write_to(settings.audit_log)
+    find_fault = _build_policy(settings)
     keys = build_keys(settings, clock)
     if create:
         keys.open()
@@ -96,7 +97,7 @@ def build_services(
         slots,
         hasher,
         username_pattern=settings.username_pattern,
-        find_fault=_build_policy(settings),
+        find_fault=find_fault,
         clock=clock,
     )
     sessions = Sessions(

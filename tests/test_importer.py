@@ -354,9 +354,9 @@ def test_every_app_takes_the_measure_of_old_hashes(
     import_([MIGUEL])
     measured: list[list[str]] = []
     monkeypatch.setattr(Hasher, "expect", lambda _, hashes: measured.append(list(hashes)))
-    for app in (create_app(), AuthMiddleware(create_app())):
+    for app in (create_app(), AuthMiddleware(lambda environ, start_response: [])):
         app.services.close()
-    assert measured == [[PYTHON]] * 3
+    assert measured == [[PYTHON]] * 2
 
 
 def test_a_duplicate_of_a_row_that_is_locked_gets_nothing(
