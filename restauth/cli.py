@@ -36,7 +36,7 @@ from restauth.errors import (
     UnusableStore,
 )
 from restauth.records import Account
-from restauth.services import Services, build_keys, build_services
+from restauth.services import Services, build_keys, build_services, now
 from restauth.storage.seed_file import open_seed_file
 from restauth.storage.sqlite import inspect
 
@@ -219,7 +219,7 @@ def _is_address(text: str) -> bool:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = settings_table.load(os.environ)
-    findings = list(checkup.check(settings, build_keys(settings), int(time.time())))
+    findings = list(checkup.check(settings, build_keys(settings), now()))
     for finding in findings:
         print(f"{finding.level:5}  {finding.text}")
     return int(any(finding.level == "grave" for finding in findings))
@@ -250,7 +250,7 @@ def _import(arguments: argparse.Namespace) -> int:
             source,
             services.store,
             services.hasher,
-            int(time.time()),
+            now(),
             dry_run=arguments.dry_run,
             progress=_Progress(),
         )

@@ -122,7 +122,7 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
     if old is None and passwords.cost_of(text) is None:
         return "unknown", "hash unknown, damaged or beyond bounds"
     kind = old.kind if old else "bcrypt-sha256 v2"
-    if old and hasher.read_old(text or "") is None:
+    if old and not hasher.accepts(old):
         return kind, "hash that needs import_sha_crypt=true"
     return kind, None
 

@@ -52,13 +52,13 @@ class Logins:
         name = canonical(username)
         account = self._store.find_user_by_name(name)
         self._attempts.admit(name, client)
-        is_open = account is not None and account.locked_at is None
-        if account and is_open and self._verified.holds(account, password, self._clock()):
-            return account  # and nothing is forgiven: a client that polls must not clear the count
+        candidate = account if account is not None and account.locked_at is None else None
+        if candidate and self._verified.holds(candidate, password, self._clock()):
+            return candidate  # and forgive nothing: a client that polls must not clear the count
         with self._slots.slot():
             wait = self._attempts.book(name, client, is_account=account is not None)
-            stored = account.password_hash if account and is_open else None
-            proven = account if self._hasher.verify(password, stored) else None
+            stored = candidate.password_hash if candidate else None
+            proven = candidate if self._hasher.verify(password, stored) else None
             # Now that the password is at hand; never on a wrong one.
             if proven and self._hasher.is_stale(stored):
                 proven = self._renew_hash(proven, self._hasher.hash(password))

@@ -36,6 +36,11 @@ HASH_SLOTS = max(1, (os.cpu_count() or 1) - 1)
 HASH_QUEUE = HASH_SLOTS + 1
 
 
+def now() -> int:
+    """Epoch seconds: the clock of everything that is built here."""
+    return int(time.time())
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All that a request or a command may ask for."""
@@ -63,7 +68,7 @@ def build_services(
     settings: Settings,
     *,
     create: bool,
-    clock: Callable[[], int] = lambda: int(time.time()),
+    clock: Callable[[], int] = now,
     hash_cost_for_tests: int | None = None,
 ) -> Services:
     """Open the store and the key ring; `create` makes them if there are none, and without it the
@@ -120,7 +125,7 @@ def start_services(settings: Settings) -> Services:
     return services
 
 
-def build_keys(settings: Settings, clock: Callable[[], int] = lambda: int(time.time())) -> Keys:
+def build_keys(settings: Settings, clock: Callable[[], int] = now) -> Keys:
     """The key ring alone, not yet read: the commands on keys need no store."""
     longest = max(settings.token_duration, settings.refresh_duration)
     return Keys(KeyFile(settings.key_file), clock, longest)

@@ -36,14 +36,13 @@ class Hasher:
         """Whether an acceptable password is the one hashed; None stands for a name that nobody
         has, and matches nothing, as does a form that cannot be read."""
         old = self.read_old(password_hash or "")
-        started = self._timer()
         if old is None:
+            started = self._timer()
             is_right = passwords.verify(password, password_hash, self._cost)
             spent = 1 << max(self._cost, passwords.cost_of(password_hash) or 0)
             self._pace = (self._timer() - started) / spent
         else:
-            is_right = old.matches(password)
-            spent = 1 << old.cost if old.cost else self._rounds_of(self._timer() - started)
+            is_right, spent = self._match(old, password)
         passwords.spend(self._rounds - spent)
         return is_right
 
@@ -54,8 +53,11 @@ class Hasher:
     def read_old(self, password_hash: str) -> legacy.OldHash | None:
         """The hash, if it is of an older form that is accepted here."""
         old = legacy.parse(password_hash)
-        is_refused = old is not None and old.kind.endswith("-crypt") and not self._reads_sha_crypt
-        return None if is_refused else old
+        return old if old is not None and self.accepts(old) else None
+
+    def accepts(self, old: legacy.OldHash) -> bool:
+        """Whether such a hash can log in here."""
+        return self._reads_sha_crypt or not old.kind.endswith("-crypt")
 
     def expect(self, password_hashes: Iterable[str]) -> None:
         """Take the measure of older forms that logins may meet: whoever is slower than a hash of
@@ -63,11 +65,15 @@ class Hasher:
         for password_hash in password_hashes:
             old = self.read_old(password_hash)
             if old is not None:
-                started = self._timer()
-                old.matches(_TYPICAL)
-                rounds = 1 << old.cost if old.cost else self._rounds_of(self._timer() - started)
+                _, rounds = self._match(old, _TYPICAL)
                 with self._lock:
                     self._rounds = max(self._rounds, rounds)
+
+    def _match(self, old: legacy.OldHash, password: str) -> tuple[bool, int]:
+        """Whether it matches, and the work of finding that out, in bcrypt's rounds."""
+        started = self._timer()
+        is_right = old.matches(password)
+        return is_right, 1 << old.cost if old.cost else self._rounds_of(self._timer() - started)
 
     def _rounds_of(self, seconds: float) -> int:
         if not self._pace:

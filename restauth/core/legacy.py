@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import bcrypt
 
 from restauth.core import sha_crypt
+from restauth.core.passwords import MAX_COST, MIN_COST
 
 MAX_ITERATIONS = 1_000_000  # of PBKDF2 and of SHA-crypt; Werkzeug 3's and above passlib's
 MAX_SCRYPT_WORK = 2**20  # n * r * p: 128 MiB and the third of a second
 MAX_SCRYPT_R, MAX_SCRYPT_P = 32, 16  # Werkzeug writes 8 and 1; far more costs more than n * r * p
 MAX_SHA_CRYPT_LENGTH = 512  # bytes of a password: each round reads it up to twice
-MIN_BCRYPT_COST, MAX_BCRYPT_COST = 4, 15
 
 _PBKDF2 = re.compile(
     r"pbkdf2:(?P<name>sha1|sha256|sha512)(:(?P<iterations>[1-9][0-9]{0,6}))?"
@@ -101,7 +101,7 @@ def _read_scrypt(match: re.Match[str]) -> OldHash | None:
 
 def _read_bcrypt(match: re.Match[str]) -> OldHash | None:
     cost = int(match["cost"])
-    if not MIN_BCRYPT_COST <= cost <= MAX_BCRYPT_COST:
+    if not MIN_COST <= cost <= MAX_COST:
         return None
     stored = match[0].encode("ascii")
     # What made these hashes cut at 72 bytes; bcrypt 5 raises instead, so we cut.
@@ -115,7 +115,7 @@ def _read_bcrypt(match: re.Match[str]) -> OldHash | None:
 
 def _read_bcrypt_sha256(match: re.Match[str]) -> OldHash | None:
     cost = int(match["cost"])
-    if not MIN_BCRYPT_COST <= cost <= MAX_BCRYPT_COST:
+    if not MIN_COST <= cost <= MAX_COST:
         return None
     stored = f"${match['ident']}${cost:02}${match['salt']}{match['digest']}".encode("ascii")
 

@@ -16,7 +16,7 @@ from restauth.records import Failures
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
 PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
 
-Key = tuple[str, str]  # canonical name and network of the peer; an empty one stands for any
+Key = tuple[str, str]  # what a name is counted by, and the peer's network; empty stands for any
 
 
 @dataclass(frozen=True, slots=True)

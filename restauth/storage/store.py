@@ -16,8 +16,8 @@ from restauth.storage.sqlite import Execute, Row, SQLite
 MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
 PRUNED_AT_ONCE = 100  # bounds how long one login holds the write lock for others' old sessions
 LISTED_AT_ONCE = 1000
-MAX_FAILURES_ROWS = 10_000  # 10 MB at the most, and a row for each account; the oldest go
-# first, and those that still block last
+# Some 2 MB, and a row for each account. The oldest go first, and those that still block last.
+MAX_FAILURES_ROWS = 10_000
 
 FailureCounts = Mapping[tuple[str, str], Failures]
 
