@@ -26,6 +26,7 @@ from waitress.adjustments import Adjustments
 from restauth import __version__, app, checkup, importer, server
 from restauth import settings as settings_table
 from restauth.core import passwords
+from restauth.core.jwk import ALGORITHMS
 from restauth.core.keyring import KeyRing
 from restauth.errors import (
     Failure,
@@ -127,6 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add(key, "list", _key_list, "list the keys of the ring", json=True)
     rotate = _add(key, "rotate", _key_rotate, "sign with a new key from now on")
+    rotate.add_argument(
+        "--algorithm", choices=ALGORITHMS, help="of the new key; else that of the one before"
+    )
     rotate.add_argument("--revoke", action="store_true", help="refuse the old keys' tokens at once")
     _add(key, "prune", _key_prune, "drop retired keys whose last token has expired")
 
@@ -181,6 +185,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"registration {settings.registration}, password policy {settings.password_policy})"
         )
         sys.stdout.flush()
+        if "trusted_proxy" in options and "trusted_proxy_headers" not in options:
+            _complain("without --trusted-proxy-headers, all clients of a proxy are one peer", 0)
         if int(options.get("threads", server.THREADS)) < server.MIN_THREADS:
             _complain(f"below {server.MIN_THREADS} threads, others can hold up token requests", 0)
 
@@ -455,7 +461,8 @@ def _key_list(arguments: argparse.Namespace) -> int:
 
 
 def _key_rotate(arguments: argparse.Namespace) -> int:
-    _print_ring(build_keys(settings_table.load(os.environ)).rotate(revoke=arguments.revoke))
+    keys = build_keys(settings_table.load(os.environ))
+    _print_ring(keys.rotate(revoke=arguments.revoke, algorithm=arguments.algorithm))
     return 0
 
 

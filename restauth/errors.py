@@ -78,6 +78,11 @@ class PasswordRequired(Refusal):
     detail = "A token is not enough here: present the password itself."
 
 
+class RoleRequired(Refusal):
+    code = "role_required"
+    detail = "The role that is asked for here is missing."
+
+
 class RegistrationClosed(Refusal):
     code = "registration_closed"
     detail = "Only the operator adds users here."
@@ -126,6 +131,13 @@ class Throttled(Refusal):
     def __init__(self, retry_after: int) -> None:
         super().__init__()
         self.retry_after = retry_after
+
+
+class Barred(Refusal):
+    """Throttled, in the words of a proxy's question: yes, no, or who are you."""
+
+    code = "barred"
+    detail = Throttled.detail
 
 
 class Unavailable(Refusal):

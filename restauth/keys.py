@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from threading import Lock
 
-from restauth.core import keyring
-from restauth.core.keyring import Key, KeyRing
+from restauth.core import jwk
+from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.errors import UnusableKeyRing
 from restauth.storage.keyfile import KeyFile
 
@@ -21,9 +21,12 @@ _log = logging.getLogger(__name__)
 
 class Keys:
     """The ring in force. `max_duration` is how long, in seconds, the longest-lived token of a
-    retired key may live."""
+    retired key may live. Where nobody `signs`, a public JWK Set will do for a ring."""
 
-    def __init__(self, file: KeyFile, clock: Callable[[], int], max_duration: int) -> None:
+    def __init__(
+        self, file: KeyFile, clock: Callable[[], int], max_duration: int, *, signs: bool = True
+    ) -> None:
+        self._signs = signs
         self._file = file
         self._clock = clock
         self._max_duration = max_duration
@@ -35,7 +38,12 @@ class Keys:
     def open(self) -> None:
         """Make the ring if there is none, and read it. Raises UnusableKeyRing."""
         if self._file.read() is None:
-            self._file.create(keyring.build(keyring.generate(self._clock())))
+            ring = KeyRing((jwk.generate_key(self._clock(), "HS256"),))
+            self._file.create(jwk.build(ring))
+        self.read()
+
+    def read(self) -> None:
+        """Read the ring there is. Raises UnusableKeyRing."""
         self._seen = self._read()
 
     @property
@@ -51,16 +59,27 @@ class Keys:
             seen = self._follow(seen)
         return seen[1]
 
+    def public(self, duration: int) -> dict[str, object]:
+        """What may be shown of the keys that verify tokens which live `duration` seconds: a JWK
+        Set."""
+        return jwk.build_public(self.ring.pruned(self._clock(), duration))
+
     def find(self, kid: str, duration: int) -> Key | None:
         """The key to verify tokens with that live `duration` seconds."""
         return self.ring.find(kid, self._clock(), duration)
 
-    def rotate(self, *, revoke: bool) -> KeyRing:
-        """Add a signing key; `revoke` drops the others at once. Raises UnusableKeyRing."""
+    def rotate(self, *, revoke: bool, algorithm: Algorithm | None = None) -> KeyRing:
+        """Add a signing key, of the algorithm in use if none is named; `revoke` drops the others at
+        once. Raises UnusableKeyRing."""
         now = self._clock()
-        if revoke:
-            return self._change(lambda ring: keyring.generate(now))
-        return self._change(lambda ring: ring.pruned(now, self._max_duration).rotated(now))
+
+        def change(ring: KeyRing) -> KeyRing:
+            key = jwk.generate_key(now, algorithm or ring.signing_key.algorithm)
+            if revoke:
+                return KeyRing((key,))
+            return ring.pruned(now, self._max_duration).rotated(key, now)
+
+        return self._change(change)
 
     def prune(self) -> KeyRing:
         """Drop the keys whose last token has expired. Raises UnusableKeyRing."""
@@ -70,7 +89,7 @@ class Keys:
         with self._file.lock():
             _, ring = self._read()
             ring = change(ring)
-            self._file.replace(keyring.build(ring))
+            self._file.replace(jwk.build(ring))
         return ring
 
     def _follow(self, seen: tuple[Version, KeyRing]) -> tuple[Version, KeyRing]:
@@ -93,4 +112,4 @@ class Keys:
         raw = self._file.read()
         if raw is None:
             raise UnusableKeyRing(f"There is no key ring {self._file.path}.")
-        return version, keyring.parse(raw)
+        return version, jwk.parse(raw, signs=self._signs)

@@ -24,6 +24,7 @@ from restauth.keys import Keys
 from restauth.logins import Logins
 from restauth.sessions import Sessions
 from restauth.settings import Settings
+from restauth.stateless import StatelessTokens
 from restauth.storage import common_passwords
 from restauth.storage.keyfile import KeyFile
 from restauth.storage.sqlite import SQLite
@@ -62,6 +63,17 @@ class Services:
 
     def close(self) -> None:
         self.engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StatelessServices:
+    """What a request may ask for where no store is at hand."""
+
+    settings: Settings
+    tokens: StatelessTokens
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def build_services(
@@ -122,13 +134,27 @@ def start_services(settings: Settings) -> Services:
     taken of the old hashes that logins may meet. Raises as `build_services`."""
     services = build_services(settings, create=True)
     services.hasher.expect(services.store.sample_old_hashes())
+    services.engine.close()  # a server may fork now, in ways that Python does not hear of
     return services
 
 
-def build_keys(settings: Settings, clock: Callable[[], int] = now) -> Keys:
+def start_stateless_services(
+    settings: Settings, clock: Callable[[], int] = now
+) -> StatelessServices:
+    """Services for an app that verifies tokens only. Raises UnusableKeyRing: where there is no key
+    ring none is made, for a new one would verify nothing."""
+    keys = build_keys(settings, clock, signs=False)
+    keys.read()
+    tokens = AccessTokens(settings.issuer, settings.audience, settings.token_duration)
+    return StatelessServices(
+        settings, StatelessTokens(keys, tokens, settings.token_duration, clock)
+    )
+
+
+def build_keys(settings: Settings, clock: Callable[[], int] = now, *, signs: bool = True) -> Keys:
     """The key ring alone, not yet read: the commands on keys need no store."""
     longest = max(settings.token_duration, settings.refresh_duration)
-    return Keys(KeyFile(settings.key_file), clock, longest)
+    return Keys(KeyFile(settings.key_file), clock, longest, signs=signs)
 
 
 def _build_policy(settings: Settings) -> Callable[[str, str], str | None]:

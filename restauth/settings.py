@@ -18,7 +18,7 @@ from restauth.errors import InvalidSetting
 PREFIX = "RESTAUTH_"
 USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
@@ -85,6 +85,18 @@ def _hosts(text: str) -> tuple[str, ...]:
     if not all(_HOST.fullmatch(host) for host in hosts):
         raise ValueError("not a list of hosts, comma-separated, each with a port or without")
     return hosts
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """Each as a browser writes it, since they are compared whole: RFC 6454 section 6.2."""
+    origins = tuple(word.strip().lower() for word in text.split(",") if word.strip())
+    for origin in origins:
+        scheme, _, host = origin.partition("://")
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not _HOST.fullmatch(host):
+            raise ValueError("not a list of origins, comma-separated, each scheme://host[:port]")
+        if (scheme, host.rpartition(":")[2]) in (("http", "80"), ("https", "443")):
+            raise ValueError(f"no browser says the port that {scheme} has anyway")
+    return origins
 
 
 def _dotted(text: str) -> str:
@@ -172,6 +184,11 @@ class Settings:
     audit_log: str = _setting(
         "", _file_or_nothing, "file that gets the audit log of servers and commands alike"
     )
+    cors_origins: tuple[str, ...] = _setting(
+        "",
+        _origins,
+        "origins, comma-separated, whose pages may call, such as https://app.example.org",
+    )
     require_https: bool = _setting("false", _flag, "true: credentials over plain http get 403")
 
 
@@ -184,6 +201,19 @@ class Row:
     help: str
     value: str
     source: Literal["default", "environment", "keyword"]
+
+
+NAMES = tuple(setting.name for setting in fields(Settings))
+
+
+def read_flag(name: str, value: object) -> bool:
+    """A flag that is no setting, in the spelling of one or as it is. Raises InvalidSetting."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return _flag(str(value))
+    except ValueError as error:
+        raise InvalidSetting(f"{name} is {value!r}: {error}.") from None
 
 
 def load(environ: Mapping[str, str], keywords: Mapping[str, object] | None = None) -> Settings:

@@ -30,6 +30,20 @@ PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its fail
 CHEAPEST = 4  # bcrypt's lowest cost: a millisecond
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nothing-left-out",
+        action="store_true",
+        help="a skipped test fails the run: nothing that a test needs is missing here",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--nothing-left-out") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 class Clock:
     """Epoch seconds that pass when a test says so."""
 

@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Barrier, Event, Semaphore
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import bcrypt
 import pytest
@@ -33,6 +33,7 @@ from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.services import Services
 from restauth.web.api import Api
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
+from tests.key_pairs import EVERY, need_extra, public_texts, respell, sign_with
 
 NOW = Clock().now
 JSON = {"Content-Type": "application/json"}
@@ -180,6 +181,54 @@ def test_key_confusion_is_refused(target: Target) -> None:
     for alg in ("HS384", "HS512", "hs256", "RS256", "ES512", "PS256", "EdDSA", "dir"):
         for digest in ("sha256", "sha384", "sha512"):
             assert target.refuses(target.forge({"alg": alg}, {}, digest=digest))
+
+
+def test_no_key_signs_for_another_algorithm(services: Services, target: Target) -> None:
+    """Each kind of key, with each header, by each signer: good is what is of one key alone."""
+    need_extra()
+    _, payload, _ = target.token.split(".")
+    keys = [
+        services.keys.rotate(revoke=False, algorithm=algorithm).signing_key for algorithm in EVERY
+    ]
+    for key in keys:
+        for alg in ("none", *EVERY):
+            header = {"alg": alg, "kid": key.kid, "typ": "at+jwt"}
+            text = f"{b64u(json.dumps(header).encode())}.{payload}"
+            for signer in keys:
+                token = f"{text}.{sign_with(text, signer)}"
+                if key is signer and alg == key.algorithm:
+                    assert target.status(bearer(token)) == 200
+                else:
+                    assert target.refuses(token)
+            for secret in public_texts(key).values() if key.pair else ():
+                mac = hmac.digest(secret, text.encode(), "sha256")
+                assert target.refuses(f"{text}.{b64u(mac)}")
+            for signature in (b"", bytes(64), bytes(63) + b"\1", b"\xff" * 64):
+                assert target.refuses(f"{text}.{b64u(signature)}")
+
+
+def test_a_signature_in_another_spelling_dies_with_its_session(
+    services: Services, target: Target
+) -> None:
+    """Of an ES256 signature anybody can make another one, as good. It opens nothing more."""
+    need_extra()
+    services.keys.rotate(revoke=False, algorithm="ES256")
+    token = target.begin("miguel", "python")["token"]
+    other = respell(token)
+    assert target.status(bearer(token)) == target.status(bearer(other)) == 200
+    assert target.send("DELETE", "/api/token", headers=bearer(other)).status_int == 204
+    assert target.refuses(other)
+    assert target.refuses(token)
+
+
+def test_nobody_is_shown_a_secret(services: Services, target: Target, tmp_path: Path) -> None:
+    need_extra()
+    for algorithm in EVERY:
+        services.keys.rotate(revoke=False, algorithm=algorithm)
+    shown = target.send("GET", "/.well-known/jwks.json").text
+    assert len(json.loads(shown)["keys"]) == 2
+    for key in json.loads((tmp_path / "restauth.keys").read_bytes())["keys"]:
+        assert (key.get("d") or key["k"]) not in shown
 
 
 @attacks(
@@ -1209,6 +1258,75 @@ def test_no_script_makes_a_browser_ask_for_the_password(target: Target) -> None:
     for headers in ({"X-Requested-With": "XMLHttpRequest"}, {"Sec-Fetch-Mode": "no-cors"}):
         challenges = target.send("GET", "/api/resource", headers=headers).headers
         assert challenges.getall("WWW-Authenticate") == ['Bearer realm="Authentication Required"']
+
+
+# What a proxy is told: any 2xx lets somebody in
+
+
+@attacks(
+    by_a_preflight=["GET", "HEAD", "POST", "PUT", "DELETE"],
+    by_another_method=["OPTIONS", "TRACE", "PATCH", "CONNECT", "MKCOL", "options", "BREW", "*"],
+)
+def test_no_method_and_no_preflight_gets_past_a_proxy(
+    make_services: ServicesFactory, attempts: list[str]
+) -> None:
+    """Not from an origin that may call, either."""
+    origin = "https://app.example.org"
+    target = Target(make_services(cors_origins=origin))
+    for asked in attempts:
+        preflight = {"Origin": origin, "Access-Control-Request-Method": asked}
+        dead = preflight | bearer("a.b.c")
+        for method in ("OPTIONS", asked):
+            for headers in (None, preflight, dead, dead | {"X-Forwarded-Method": "OPTIONS"}):
+                for path in ("/api/verify", "/api/verify?role="):
+                    answer = target.send(method, path, headers=headers, REQUEST_METHOD=method)
+                    assert answer.status_int == 401
+                    assert "Remote-User" not in answer.headers
+    assert target.send("OPTIONS", "/api/resource", headers=preflight).status_int == 204
+
+
+@attacks(
+    encoded=["ren\u00e9", "ren%C3%A9", "ren%25C3%25A9", "ren\xc3\xa9", "rene\u0301e"],
+    blanks=["a b", "a%20b", "a+b", "a\u200bb", "ab", " ab", "ab "],
+    look_alikes=["admin", "\u0430dmin", "adm\u0131n", "%61dmin", "admin,", '"admin"'],
+)
+def test_no_name_imitates_another_before_a_proxy(
+    make_services: ServicesFactory, attempts: list[str]
+) -> None:
+    """Where an operator lets in more than ASCII."""
+    target = Target(make_services(username_pattern=".+"))
+    seen = set()
+    for username in attempts:
+        target.accounts.register(username, "python")
+        headers = basic(username, "python") | {"Remote-User": "miguel", "REMOTE_USER": "miguel"}
+        answer = target.send("GET", "/api/verify", headers=headers, REMOTE_USER="miguel")
+        (told,) = answer.headers.getall("Remote-User")
+        assert re.fullmatch("[!-~]+", told)
+        assert unquote(told) == username
+        seen.add(told)
+    assert len(seen) == len(attempts)
+
+
+def test_a_proxy_is_not_told_of_a_role_that_is_missing(target: Target) -> None:
+    target.accounts.change_roles(target.accounts.find(target.user_id), ["editor"], [])
+    for query in (
+        "role=admin",
+        "role=editor&role=admin",
+        "role=admin&role=editor",
+        "role=",
+        "role",
+        "role=editor,admin",
+        "role=editor%00",
+        "role=editor%0D%0ARemote-Groups:%20admin",
+        "role=admin;role=editor",
+        "role=admin&" + "role=editor&" * 10_000,
+        "x=" + "%" * 10_000 + "&role=admin",
+    ):
+        spoofed = {"Remote-Groups": "admin", "X-Forwarded-Uri": "/api/verify?role=editor"}
+        for credential in (basic("miguel", "python"), bearer(target.token)):
+            answer = target.send("GET", f"/api/verify?{query}", headers=credential | spoofed)
+            assert answer.status_int == 403
+            assert not {"Remote-User", "Remote-Groups"} & set(answer.headers)
 
 
 # Many at once, and bugs

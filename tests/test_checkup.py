@@ -10,7 +10,9 @@ import pytest
 from restauth import checkup, settings
 from restauth.services import Services, build_keys
 from restauth.storage import sqlite
+from tests import vectors
 from tests.conftest import Clock
+from tests.key_pairs import PAIRED, need_extra
 
 DAY = 86_400  # seconds
 GOOD_RING = "The key ring restauth.keys is private and its 1 keys good."
@@ -158,6 +160,20 @@ def test_a_key_ring_that_cannot_be_used_is_grave_and_the_rest_is_still_looked_at
     path.mkdir()
     assert graves() == [f"The key ring {directory}/restauth.keys is not a regular file."]
     assert "registration is open: anybody can make an account." in findings()
+
+
+def test_a_key_ring_of_pairs_is_fine_and_one_whose_halves_do_not_fit_is_grave(
+    services: Services, clock: Clock
+) -> None:
+    need_extra()
+    for algorithm in PAIRED:
+        kid = services.keys.rotate(revoke=True, algorithm=algorithm).signing_key.kid
+        assert findings(clock.now)[GOOD_RING] == "fine"
+    path = Path("restauth.keys")
+    ring = json.loads(path.read_bytes())
+    ring["keys"][0]["x"] = vectors.PAIRS["ES256"]["x"]
+    path.write_text(json.dumps(ring))
+    assert graves() == [f'The public half of key "{kid}" is not that of its secret.']
 
 
 def test_a_signing_key_of_more_than_ninety_days_is_noted(services: Services, clock: Clock) -> None:

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from restauth import __version__, cli
-from restauth.core import keyring
+from restauth.core import jwk
+from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.errors import BadCredentials, Throttled
 from restauth.records import Caller, User
 from restauth.services import Services
@@ -27,6 +28,7 @@ from restauth.settings import Settings
 from restauth.storage import sqlite
 from restauth.storage.schema import APPLICATION_ID
 from tests.conftest import CLIENT, Clock, client_of
+from tests.key_pairs import NEEDS_EXTRA, PAIRED, need_extra, pair_entry
 from tests.processes import PATIENCE, RESTAUTH, converse, environ, run
 
 NAME, PASSWORD = "miguel", "python"
@@ -524,14 +526,14 @@ def test_an_interrupted_command_says_so(directory: Path) -> None:
 # key
 
 
-def write_ring(*keys: keyring.Key) -> None:
+def write_ring(*keys: Key) -> None:
     path = Path("restauth.keys")
     path.touch(0o600)
-    path.write_bytes(keyring.build(keyring.KeyRing(keys)))
+    path.write_bytes(jwk.build(KeyRing(keys)))
 
 
-def make_key(kid: str, created_at: int, retired_at: int | None = None) -> keyring.Key:
-    return keyring.Key(kid, os.urandom(32), created_at, retired_at)
+def make_key(kid: str, created_at: int, retired_at: int | None = None) -> Key:
+    return Key(kid, os.urandom(32), created_at, retired_at)
 
 
 def test_key_list_shows_no_secret(restauth: Restauth) -> None:
@@ -565,6 +567,81 @@ def test_key_rotate_revoke_keeps_only_the_new_key(restauth: Restauth, services: 
     assert restauth("key", "rotate", "--revoke") == restauth("key", "list")
     (new,) = services.keys.ring.keys
     assert new.kid != old
+
+
+def algorithms_of(outcome: Outcome) -> list[str]:
+    return [line.split("\t")[1] for line in outcome.out.splitlines()[1:]]
+
+
+def test_key_rotate_keeps_the_algorithm_unless_another_one_is_named(
+    restauth: Restauth, services: Services, directory: Path
+) -> None:
+    need_extra()
+    assert algorithms_of(restauth("key", "rotate", "--algorithm", "EdDSA")) == ["EdDSA", "HS256"]
+    assert algorithms_of(restauth("key", "rotate")) == ["EdDSA", "EdDSA", "HS256"]
+    revoked = restauth("key", "rotate", "--revoke", "--algorithm", "ES256")
+    assert algorithms_of(revoked) == ["ES256"]
+    assert algorithms_of(restauth("key", "rotate", "--revoke")) == ["ES256"]
+    rotated = restauth("key", "rotate", "--algorithm=HS256")
+    assert algorithms_of(rotated) == ["HS256", "ES256"]
+    assert rotated == restauth("key", "list")
+    assert algorithms_of(restauth("key", "prune")) == ["HS256", "ES256"]
+    for key in json.loads((directory / "restauth.keys").read_bytes())["keys"]:
+        assert (key.get("d") or key["k"]) not in rotated.out + restauth("key", "list", "--json").out
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["cryptography"] = None
+from restauth.cli import main
+sys.exit(main())
+"""
+
+
+def run_without_extra(directory: Path, words: str) -> Outcome:
+    """Run `restauth` where the extra cannot be imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, *words.split()],
+        cwd=directory,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+@pytest.mark.parametrize("revoke", ["", " --revoke"])
+def test_key_rotate_without_the_extra_says_what_to_install(
+    algorithm: str, revoke: str, services: Services, directory: Path
+) -> None:
+    ring = directory / "restauth.keys"
+    before, names = ring.read_bytes(), set(directory.iterdir())
+    refused = run_without_extra(directory, f"key rotate --algorithm {algorithm}{revoke}")
+    assert refused == is_refused(NEEDS_EXTRA)
+    assert (ring.read_bytes(), set(directory.iterdir())) == (before, names)
+    rotated = run_without_extra(directory, f"key rotate{revoke}")
+    assert (rotated.status, algorithms_of(rotated)[0]) == (0, "HS256")
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+@pytest.mark.parametrize(
+    "words", ["serve", "key list", "key prune", "key rotate", "key rotate --algorithm HS256"]
+)
+def test_without_the_extra_a_ring_with_a_pair_is_refused(
+    words: str, algorithm: Algorithm, directory: Path
+) -> None:
+    ring = directory / "restauth.keys"
+    ring.touch(0o600)
+    ring.write_text(json.dumps({"keys": [pair_entry(algorithm)]}))
+    before = ring.read_bytes()
+    assert run_without_extra(directory, words) == is_refused(NEEDS_EXTRA)
+    assert ring.read_bytes() == before
+    checked = run_without_extra(directory, "check")
+    assert checked.status == 1
+    assert f"grave  {NEEDS_EXTRA}\n" in checked.out
 
 
 def test_key_prune_drops_the_keys_whose_last_token_has_expired(
@@ -741,6 +818,11 @@ WRONG = {  # words, exit status, what the last line on standard error has after 
     "no name": ("user show", 2, " user show: error: the following arguments are required: NAME"),
     "no such option": ("user list --nope", 2, ": error: unrecognized arguments: --nope"),
     "a password in the open": ("user add x y", 2, ": error: unrecognized arguments: y"),
+    "an algorithm that we do not have": (
+        "key rotate --algorithm=rs256",
+        2,
+        ": error: argument --algorithm: invalid choice: 'rs256'",
+    ),
     "a waitress option": ("key list --threads=8", 2, ": error: unrecognized arguments: --threads"),
     "no waitress option": ("serve --nope", 2, ": serve: option --nope not recognized"),
     "no number": ("serve --threads=x", 2, ": serve: invalid literal for int()"),

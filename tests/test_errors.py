@@ -65,6 +65,11 @@ def test_a_throttled_attempt_is_told_when_to_come_back() -> None:
     assert Throttled(900).retry_after == 900
 
 
+def test_a_proxy_is_refused_in_the_words_of_a_throttled_client_and_waits_for_nothing() -> None:
+    assert str(errors.Barred()) == str(Throttled(900))
+    assert not issubclass(errors.Barred, Throttled)
+
+
 @pytest.mark.parametrize("failure", [f for f in RAISED if issubclass(f, Unavailable)])
 def test_the_cause_of_an_outage_is_not_in_its_message(failure: type[Unavailable]) -> None:
     outage = failure("/var/lib/restauth.db: disk full")

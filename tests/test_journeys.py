@@ -136,7 +136,7 @@ def test_the_second_command_is_the_one_that_ci_runs() -> None:
 
 def test_the_other_servers_serve(tmp_path: Path) -> None:
     (block,) = examples("sh", "waitress-serve")
-    command = block.splitlines()[0].split()
-    assert command == ["waitress-serve", "--threads=16", "--call", "restauth:create_app"]
-    with Server.start(tmp_path, BIN / command[0], "--listen=127.0.0.1:0", *command[1:]) as server:
+    script, *options = block.splitlines()[0].replace("5000", "0").split()
+    assert script == "waitress-serve"
+    with Server.start(tmp_path, BIN / script, *options) as server:
         assert server.get("/api/health").status == 200

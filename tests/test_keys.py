@@ -2,9 +2,12 @@
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from restauth.core.keyring import ROTATION_GRACE, Key
+from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
 from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.keys import Keys
 from restauth.storage.keyfile import KeyFile
 from tests.conftest import Clock
+from tests.key_pairs import EVERY, NEEDS_EXTRA, PAIRED, lose_extra, need_extra, pair_entry
+from tests.processes import PATIENCE
 from tests.storage.test_sqlite import calls_of
 
 DURATION = 600  # of the tokens here
@@ -225,6 +230,179 @@ def test_a_key_is_pruned_when_its_last_token_has_expired(
     command(keys)
     assert order[0] not in kids(keys)
     assert order[1] in kids(keys)
+
+
+# Algorithms
+
+
+@pytest.mark.parametrize("revoke", [False, True])
+def test_a_rotation_keeps_the_algorithm_in_use_unless_another_one_is_named(
+    keys: Keys, *, revoke: bool
+) -> None:
+    need_extra()
+    rotations: list[tuple[Algorithm | None, Algorithm]] = [
+        *((None, "HS256"), ("EdDSA", "EdDSA"), (None, "EdDSA"), ("ES256", "ES256")),
+        *((None, "ES256"), ("EdDSA", "EdDSA"), ("HS256", "HS256"), (None, "HS256")),
+    ]
+    algorithms: list[Algorithm] = ["HS256"]
+    for named, used in rotations:
+        keys.rotate(revoke=revoke, algorithm=named)
+        algorithms.insert(0, used)
+        there = [key.algorithm for key in keys.ring.keys]
+        assert there == (algorithms[:1] if revoke else algorithms)
+
+
+def test_each_kind_of_key_verifies_its_tokens_until_the_ring_retires_it(
+    keys: Keys, others: Keys, clock: Clock
+) -> None:
+    need_extra()
+    minted = [mint(keys)]
+    for algorithm in ("EdDSA", "ES256", "HS256"):
+        clock.advance(100)
+        others.rotate(revoke=False, algorithm=algorithm)
+        minted.append(mint(keys))
+    clock.advance(DURATION + ROTATION_GRACE - 200)
+    for good in (0b1111, 0b0111, 0b0011, 0b0001):
+        for ring in (keys, others):
+            assert [verifies(ring, token) for token in minted] == [
+                bit == "1" for bit in f"{good:04b}"
+            ]
+        clock.advance(1 if good == 0b1111 else 100)
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+def test_a_revocation_may_change_the_algorithm(keys: Keys, algorithm: Algorithm) -> None:
+    need_extra()
+    old = mint(keys)
+    keys.rotate(revoke=True, algorithm=algorithm)
+    new = mint(keys)
+    assert (verifies(keys, old), verifies(keys, new)) == (False, True)
+    keys.rotate(revoke=True, algorithm="HS256")
+    assert not verifies(keys, new)
+
+
+def public_kids(keys: Keys) -> list[str]:
+    shown: list[dict[str, str]] = keys.public(DURATION)["keys"]  # type: ignore[assignment]
+    return [key["kid"] for key in shown]
+
+
+def test_a_ring_shows_its_public_halves_until_their_last_token_has_expired(
+    keys: Keys, clock: Clock
+) -> None:
+    need_extra()
+    assert keys.public(DURATION) == {"keys": []}
+    first = keys.rotate(revoke=False, algorithm="EdDSA").signing_key.kid
+    assert public_kids(keys) == [first]
+    second = keys.rotate(revoke=False, algorithm="ES256").signing_key.kid
+    assert public_kids(keys) == [second, first]
+    clock.advance(DURATION + ROTATION_GRACE)
+    assert public_kids(keys) == [second, first]
+    clock.advance(1)
+    assert public_kids(keys) == [second]
+    assert first in kids(keys)  # its refresh tokens live on
+    third = keys.rotate(revoke=True).signing_key.kid
+    assert public_kids(keys) == [third]
+
+
+def test_no_secret_and_no_time_is_shown(keys: Keys, path: Path) -> None:
+    need_extra()
+    for algorithm in EVERY:
+        keys.rotate(revoke=False, algorithm=algorithm)
+    shown = json.dumps(keys.public(DURATION))
+    for key in json.loads(path.read_bytes())["keys"]:
+        assert (key.get("d") or key["k"]) not in shown
+        assert (key["kid"] in shown) is (key["alg"] != "HS256")
+    for name in ("d", "k", "created_at", "retired_at"):
+        assert f'"{name}"' not in shown
+
+
+def test_who_only_verifies_follows_a_public_set(
+    keys: Keys, clock: Clock, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    need_extra()
+    keys.rotate(revoke=True, algorithm="EdDSA")
+    file = KeyFile(path.with_name("public.keys"))
+    file.create(json.dumps(keys.public(DURATION)).encode())
+    verifier = Keys(file, clock, DURATION, signs=False)
+    verifier.read()
+    old = mint(keys)
+    assert verifies(verifier, old)
+    keys.rotate(revoke=True, algorithm="ES256")
+    assert not verifies(verifier, mint(keys))
+    file.replace(json.dumps(keys.public(DURATION)).encode())
+    assert verifies(verifier, mint(keys))
+    assert not verifies(verifier, old)
+    assert not caplog.records
+    with pytest.raises(UnusableKeyRing, match="is not canonical Base64url"):
+        Keys(file, clock, DURATION).open()
+
+
+def test_who_only_verifies_makes_no_ring(path: Path, clock: Clock) -> None:
+    with pytest.raises(UnusableKeyRing, match="There is no key ring"):
+        Keys(KeyFile(path), clock, DURATION, signs=False).read()
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+@pytest.mark.parametrize("revoke", [False, True])
+def test_a_rotation_without_the_extra_for_it_changes_nothing(
+    keys: Keys, path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm, *, revoke: bool
+) -> None:
+    before = path.read_bytes(), path.stat().st_ino
+    lose_extra(monkeypatch)
+    with pytest.raises(UnusableKeyRing) as refusal:
+        keys.rotate(revoke=revoke, algorithm=algorithm)
+    assert str(refusal.value) == NEEDS_EXTRA
+    assert (path.read_bytes(), path.stat().st_ino) == before
+    assert keys.rotate(revoke=revoke).signing_key.algorithm == "HS256"  # the others go on
+
+
+def test_a_rotation_to_what_this_process_cannot_use_leaves_the_ring_in_force(
+    keys: Keys, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = mint(keys)
+    lose_extra(monkeypatch)
+    KeyFile(path).replace(json.dumps({"keys": [pair_entry("EdDSA")]}).encode())
+    assert [verifies(keys, token) for _ in range(3)] == [True] * 3
+    (record,) = caplog.records
+    assert record.message == f"{NEEDS_EXTRA} The keys read before stay in force."
+
+
+WHAT_IS_LOADED = """
+import sys
+from restauth import create_app
+from restauth.core import tokens
+
+app = create_app()
+services = app.services
+for algorithm in sys.argv[1:]:
+    services.keys.rotate(revoke=False, algorithm=algorithm)
+key = services.keys.ring.signing_key
+access = tokens.AccessTokens("restauth", "restauth", 600)
+access.verify(access.mint(tokens.Claims(1, "sid", "ada", (), 0, 600), key), lambda kid: key, 0)
+services.keys.public(600)
+print("restauth.core.asymmetric" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("algorithms", "is_loaded"), [([], False), (["EdDSA", "HS256"], True)])
+def test_only_who_has_a_pair_loads_what_pairs_need(
+    tmp_path: Path, algorithms: list[str], *, is_loaded: bool
+) -> None:
+    if is_loaded:
+        need_extra()
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_IS_LOADED, *algorithms],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{is_loaded}\n")
+
+
+# Many at once
 
 
 def test_rotations_at_once_lose_no_key(keys: Keys, make_keys: MakeKeys) -> None:

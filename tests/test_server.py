@@ -193,6 +193,20 @@ def test_too_few_threads_are_remarked_upon(tmp_path: Path) -> None:
     assert f"restauth: below {server.MIN_THREADS} threads, others can hold up token " in few.output
 
 
+@pytest.mark.parametrize(("headers", "remarks"), [((), 1), (("x-forwarded-for",), 0)])
+def test_a_proxy_whose_word_on_the_client_is_not_taken_is_remarked_upon(
+    tmp_path: Path, headers: tuple[str, ...], remarks: int
+) -> None:
+    options = [
+        "--trusted-proxy=127.0.0.1",
+        *(f"--trusted-proxy-headers={name}" for name in headers),
+    ]
+    with Server.start(tmp_path, *SERVE, *options) as behind:
+        assert behind.get("/api/health").status == 200
+        behind.end(signal.SIGKILL)
+    assert behind.output.count("all clients of a proxy are one peer") == remarks
+
+
 def test_hashes_and_writers_at_their_most_leave_tokens_a_thread() -> None:
     assert server_module.THREADS > HASH_SLOTS + HASH_QUEUE + MAX_WRITERS
 

@@ -24,7 +24,12 @@ from restauth.errors import (
     UnusableStore,
 )
 from restauth.records import Account
-from restauth.services import Services, build_keys, build_services
+from restauth.services import (
+    Services,
+    build_keys,
+    build_services,
+    start_stateless_services,
+)
 from restauth.settings import Settings
 from tests.conftest import CHEAPEST, CLIENT, Clock, ServicesFactory, by_password
 
@@ -96,6 +101,29 @@ def test_the_key_ring_alone_needs_no_database(here: Settings) -> None:
     assert abs(kept.created_at - time.time()) < 60
     assert keys.rotate(revoke=False).find(kept.kid, kept.created_at, here.token_duration)
     assert not here.database.exists()
+
+
+def test_without_a_store_the_key_ring_is_read_at_once_and_no_file_is_made(here: Settings) -> None:
+    build_keys(here).open()
+    services = start_stateless_services(here)
+    assert services.settings == here
+    assert os.listdir(here.key_file.parent) == ["a.keys"]
+    services.close()
+
+
+def test_without_a_store_a_key_ring_that_is_not_there_stops_the_start_and_none_is_made(
+    here: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(UnusableKeyRing, match=f"There is no key ring {here.key_file}"):
+        start_stateless_services(here)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_store_the_clock_on_the_wall_is_the_default(here: Settings) -> None:
+    with closing(build_services(here, create=True, hash_cost_for_tests=CHEAPEST)) as services:
+        register(services)
+        token = log_in(services)
+    assert start_stateless_services(here).tokens.identify(token).username == NAME
 
 
 def test_services_let_go_of_the_database_when_their_block_ends(
@@ -381,9 +409,10 @@ def test_a_check_that_cannot_be_found_stops_the_start(
 
 
 def test_nothing_is_swapped_under_a_running_service(services: Services) -> None:
-    for field in fields(services):
-        with pytest.raises(FrozenInstanceError):
-            setattr(services, field.name, None)
+    for running in (services, start_stateless_services(services.settings)):
+        for field in fields(running):
+            with pytest.raises(FrozenInstanceError):
+                setattr(running, field.name, None)
 
 
 def test_hashing_leaves_a_core_to_those_with_a_token() -> None:

@@ -106,6 +106,79 @@ JWS_EXAMPLE = (
     "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
 )
 
+# algorithm, private JWK, header, payload, signature
+PAIR_EXAMPLES = {
+    "RFC 8037 appendix A.1 and A.4": (
+        "EdDSA",
+        {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        },
+        "eyJhbGciOiJFZERTQSJ9",
+        "RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc",
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    ),
+    "RFC 7515 appendix A.3": (
+        "ES256",
+        {
+            "kty": "EC",
+            "crv": "P-256",
+            "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        },
+        "eyJhbGciOiJFUzI1NiJ9",
+        JWS_EXAMPLE[1],
+        "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ),
+}
+
+# Published private JWKs that sign nothing.
+FAMOUS_PAIRS = {
+    **{remark: pair[1] for remark, pair in PAIR_EXAMPLES.items()},
+    "RFC 7517 appendix A.2": {
+        "kty": "EC",
+        "crv": "P-256",
+        "d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+        "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+    },
+}
+
+# algorithm: private JWKs made by the crypto module of Node 20
+PAIRS = {
+    "EdDSA": {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "d": "gx8AhNUZbESWxAnxZRqjF2rr3c3a333cP-uchvjvA_Q",
+        "x": "6bLCGBBiRSZhx8qjVvocK8JtRBJ0J5lXFqzNohcwN0w",
+    },
+    "ES256": {
+        "kty": "EC",
+        "crv": "P-256",
+        "d": "I5-AUYwBgaVsK6R4AKjw-iabN-YtX22zx-3V-HIV5A8",
+        "x": "YvfWgJLR1jIFuwWrSA_g3ALTsAcjLTJHc8yqNk6uxDg",
+        "y": "OpPGPxMCk9HbQf1Gq3QctkgXWw0rwsVvyxLhDpVbjXQ",
+    },
+}
+OTHER_PAIRS = {
+    "EdDSA": {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "d": "npIQy55SEUjO1791wXGFKJULZtTxrSH8Io3gaCEVryU",
+        "x": "3YIR1kN12KOGUhn7RpPboSlSmZENT42dUJX2CQgnbKY",
+    },
+    "ES256": {
+        "kty": "EC",
+        "crv": "P-256",
+        "d": "6XixjeOjPcOc8K4Pu5H8i4CWXl_DT1Jqh6RFCP_Jago",
+        "x": "Hk59hHKflLrYvyxhNqIWZx_ZKss4O_z_F9lhdLl-AyI",
+        "y": "0EzTEHCiXHd8w2IiXGszGVC-6GvyuhKlSI4KtRABUOM",
+    },
+}
+
 # password, bcrypt-sha256 version 2
 PASSLIB_HASHES = {
     "published in passlib's documentation": (

@@ -2,8 +2,8 @@
 
 Rule: a token is good only if every check of `verify` passes, and then it still proves nothing but
 who it was made for: whether its session lives is for `sessions`. Shaped like RFC 9068, signed as
-RFC 7515 says. PyJWT does the signature and is told its one algorithm; all the rest is read here,
-strictly, because a JWT library has to be lenient and we do not (RFC 8725).
+RFC 7515 says. PyJWT does the signature and is told the key's one algorithm; all the rest is read
+here, strictly, because a JWT library has to be lenient and we do not (RFC 8725).
 """
 
 import json
@@ -19,6 +19,7 @@ from jwt import PyJWTError
 from jwt.api_jws import PyJWS
 
 from restauth.core import json_text
+from restauth.core.jwk import ALGORITHMS
 from restauth.core.keyring import Key
 from restauth.errors import BadCredentials, MalformedRequest
 from restauth.records import MAX_ID
@@ -56,7 +57,7 @@ class AccessTokens:
         self._issuer = issuer
         self._audience = audience
         self._max_duration = max_duration
-        self._jws = PyJWS(algorithms=[Key.algorithm])
+        self._jws = PyJWS(algorithms=ALGORITHMS)
         # Keyed by the exact text and the key *object*. What a hit skips is the signature and the
         # reading of the payload, which cannot change; never the times, nor the session. A refusal
         # raises and so is not remembered: nobody fills the memo without a valid token.
@@ -78,7 +79,7 @@ class AccessTokens:
         return self._jws.encode(
             # Not as escapes: those would make a long name's token too long to be read.
             json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8"),
-            key.secret,
+            key.signer,
             algorithm=key.algorithm,
             headers={"kid": key.kid, "typ": "at+jwt"},
         )
@@ -90,8 +91,9 @@ class AccessTokens:
         """
         if len(token) > MAX_LENGTH or not _SHAPE.fullmatch(token):
             raise BadCredentials
-        key = find_key(_kid_of(token.partition(".")[0]))
-        if key is None:
+        kid, algorithm = _parse_header(token.partition(".")[0])
+        key = find_key(kid)
+        if key is None or key.algorithm != algorithm:
             raise BadCredentials
         claims = self._read_signed(token, key)
         if not claims.issued_at - CLOCK_SKEW <= now < claims.expires_at:
@@ -101,7 +103,7 @@ class AccessTokens:
     def _read(self, token: str, key: Key) -> Claims:
         """The signature first, and only then the payload."""
         try:
-            payload = self._jws.decode(token, key.secret, algorithms=[key.algorithm])
+            payload = self._jws.decode(token, key.verifier, algorithms=[key.algorithm])
             return self._read_claims(json_text.parse_object(payload))
         except (PyJWTError, MalformedRequest):
             raise BadCredentials from None
@@ -129,8 +131,8 @@ class AccessTokens:
 
 
 @lru_cache(maxsize=256)
-def _kid_of(segment: str) -> str:
-    """The `kid` of a token's first segment. Raises BadCredentials unless the header has exactly
+def _parse_header(segment: str) -> tuple[str, str]:
+    """`kid` and `alg` of a token's first segment. Raises BadCredentials unless the header has just
     our members: jku, jwk, x5u, crit and zip are refused by not being known (RFC 8725 3.10)."""
     try:
         raw = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
@@ -139,12 +141,12 @@ def _kid_of(segment: str) -> str:
         raise BadCredentials from None
     if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != segment:
         raise BadCredentials
-    kid = header.get("kid")
+    kid, algorithm = header.get("kid"), header.get("alg")
     if (
         header.keys() != {"alg", "kid", "typ"}
-        or header["alg"] != Key.algorithm
         or header["typ"] != "at+jwt"
         or type(kid) is not str
+        or type(algorithm) is not str
     ):
         raise BadCredentials
-    return kid
+    return kid, algorithm

@@ -8,11 +8,19 @@ import logging
 import secrets
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from restauth.errors import BadCredentials, HttpsRequired, PasswordRequired, Refusal
+from restauth.errors import (
+    BadCredentials,
+    Barred,
+    HttpsRequired,
+    PasswordRequired,
+    Refusal,
+    Throttled,
+)
+from restauth.records import Caller
 from restauth.services import Services
-from restauth.web import problems
+from restauth.web import cors, problems
 from restauth.web.middleware import identify, remove_identity
-from restauth.web.router import Access, Router
+from restauth.web.router import Access, Route, Router
 from restauth.web.routes import routes
 from restauth.web.wire import Response, parse_request, send
 
@@ -25,6 +33,7 @@ class Api:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._router = Router(routes(services.settings))
+        self._origins = services.settings.cors_origins
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         remove_identity(environ)
@@ -36,23 +45,29 @@ class Api:
             incident = secrets.token_hex(8)
             _log.exception("incident %s", incident)
             response = problems.confess(incident)
+        response = response.with_headers(*cors.allow(environ, self._origins))
         return send(response, environ, start_response)
 
     def _answer(self, environ: WSGIEnvironment) -> Response:
         request = parse_request(environ)
-        if request.method == "OPTIONS":
-            return Response(
-                204, headers=(("Allow", ", ".join(self._router.allowed(request.path))),)
-            )
+        if request.method == "OPTIONS" and (methods := self._router.allowed(request.path)):
+            allow = ("Allow", ", ".join(methods))
+            return Response(204, headers=(allow, *cors.preflight(environ, self._origins, methods)))
         route, parameters = self._router.match(request.method, request.path)
-        is_open = route.access is Access.ANYONE and not route.takes_secret
-        if self.services.settings.require_https and request.scheme != "https" and not is_open:
+        if self.services.settings.require_https and request.scheme != "https" and not route.is_open:
             raise HttpsRequired  # and no challenge, which would ask for the password in the clear
-        caller = None
-        if route.access is not Access.ANYONE:
-            caller = identify(environ, self.services)
-            if caller is None:
-                raise BadCredentials
-            if route.access is Access.PASSWORD and caller.user.how != "password":
-                raise PasswordRequired
+        caller = None if route.access is Access.ANYONE else self._identify(environ, route)
         return route.handler(request.routed(parameters, caller), self.services)
+
+    def _identify(self, environ: WSGIEnvironment, route: Route) -> Caller:
+        try:
+            caller = identify(environ, self.services)
+        except Throttled:
+            if route.is_for_proxies:
+                raise Barred from None
+            raise
+        if caller is None:
+            raise BadCredentials
+        if route.access is Access.PASSWORD and caller.user.how != "password":
+            raise PasswordRequired
+        return caller

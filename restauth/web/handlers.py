@@ -5,12 +5,17 @@ come this far was decided by `web.api` from the route's `access`.
 """
 
 import time
+from urllib.parse import quote
 
-from restauth.errors import NoSession, NotFound, RegistrationClosed, UnknownUser
+from restauth.errors import NoSession, NotFound, RegistrationClosed, RoleRequired, UnknownUser
 from restauth.records import MAX_ID, Grant
 from restauth.services import Services
 from restauth.web.location import location
 from restauth.web.wire import Request, Response, json_response
+
+# What stands in a header as it is: ASCII that can be seen. Not the percent sign: with it, the name
+# `ren%C3%A9` would be taken for `rené`.
+_VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
 def register(request: Request, services: Services) -> Response:
@@ -119,6 +124,19 @@ def reset_password(request: Request, services: Services) -> Response:
 
 def greet(request: Request, services: Services) -> Response:
     return json_response(200, {"data": f"Hello, {request.identified().user.username}!"})
+
+
+def verify(request: Request, services: Services) -> Response:
+    """Forward authentication: the answer to a proxy that asks whether a request may pass."""
+    user = request.identified().user
+    if not set(request.query("role")) <= set(user.roles):
+        raise RoleRequired
+    name = quote(user.username, safe=_VISIBLE)
+    return Response(204, headers=(("Remote-User", name), ("Remote-Groups", ",".join(user.roles))))
+
+
+def show_keys(request: Request, services: Services) -> Response:
+    return json_response(200, services.keys.public(services.settings.token_duration))
 
 
 def show_health(request: Request, services: Services) -> Response:

@@ -13,6 +13,8 @@ from restauth import errors
 from restauth.core import authorization
 from restauth.web.wire import Response, json_response
 
+INTERNAL_ERROR = "internal_error"  # the code of a bug
+
 _log = logging.getLogger("restauth")
 
 STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
@@ -25,6 +27,8 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.NoSession: (400, "No session"),
     errors.BadCredentials: (401, "Unauthorized"),
     errors.PasswordRequired: (403, "Password required"),
+    errors.RoleRequired: (403, "Role required"),
+    errors.Barred: (403, "Barred"),  # nginx takes all but 401 and 403 for a fault of ours
     errors.RegistrationClosed: (403, "Registration closed"),
     errors.HttpsRequired: (403, "HTTPS required"),
     errors.NotFound: (404, "Not found"),
@@ -49,7 +53,7 @@ def refuse(refusal: errors.Refusal, environ: Mapping[str, Any], realm: str) -> R
 
 def confess(incident: str) -> Response:
     """The answer to a bug: the incident's id for the log, and nothing else."""
-    return _problem(500, "Internal error", "internal_error", f"Incident {incident}.")
+    return _problem(500, "Internal error", INTERNAL_ERROR, f"Incident {incident}.")
 
 
 def _problem(

@@ -15,6 +15,8 @@ from restauth.web.wire import Request, Response
 
 Handler = Callable[[Request, Services], Response]
 
+ANY_METHOD = "*"
+
 
 class Access(Enum):
     """Who may call a route."""
@@ -29,7 +31,8 @@ class Route:
     """One method on one path. `access` has no default: leaving it out is a TypeError.
 
     `path` is literal but for {name} parts, whose patterns are in PARTS. `takes_secret` says that
-    the body carries one, so that `require_https` counts for it.
+    the body carries one, so that `require_https` counts for it. A route that `is_for_proxies`
+    passes judgement on somebody else's request: it takes any method, OPTIONS too.
     """
 
     method: str
@@ -37,6 +40,15 @@ class Route:
     handler: Handler
     access: Access
     takes_secret: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it neither asks for a secret nor takes one."""
+        return self.access is Access.ANYONE and not self.takes_secret
+
+    @property
+    def is_for_proxies(self) -> bool:
+        return self.method == ANY_METHOD
 
 
 PARTS = {
@@ -46,7 +58,7 @@ PARTS = {
 
 
 class Router:
-    """HEAD is answered where GET is (RFC 9110 section 9.3.2), OPTIONS everywhere."""
+    """HEAD is answered where GET is (RFC 9110 section 9.3.2), OPTIONS everywhere (`allowed`)."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._literal: dict[str, dict[str, Route]] = {}
@@ -67,16 +79,19 @@ class Router:
     def match(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
         """The route and what its pattern found. Raises NotFound, MethodNotAllowed."""
         methods, parameters = self._find(path)
-        if method not in methods:
+        route = methods.get(method) or methods.get(ANY_METHOD)
+        if route is None:
             raise MethodNotAllowed(_allowed(methods))
-        return methods[method], parameters
+        return route, parameters
 
     def allowed(self, path: str) -> tuple[str, ...]:
-        """The methods of a path; of `*`, those of the whole server. Raises NotFound."""
+        """The methods of a path; of `*`, those of the whole server; none where OPTIONS is not for
+        us to answer, because the path takes any method. Raises NotFound."""
         if path == "*":  # the server-wide OPTIONS, RFC 9110 section 9.3.7
             everything = [*self._literal.values(), *(methods for _, methods in self._patterns)]
             return _allowed({method for methods in everything for method in methods})
-        return _allowed(self._find(path)[0])
+        methods, _ = self._find(path)
+        return () if ANY_METHOD in methods else _allowed(methods)
 
     def _find(self, path: str) -> tuple[dict[str, Route], tuple[str, ...]]:
         if path in self._literal:
@@ -89,4 +104,4 @@ class Router:
 
 
 def _allowed(methods: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({*methods, "OPTIONS"}))
+    return tuple(sorted({*methods, "OPTIONS"} - {ANY_METHOD}))

@@ -4,9 +4,23 @@ Rule: a route that is not in this table does not exist, and what it asks of the 
 beside it, in no other place.
 """
 
+from functools import lru_cache
+
+from restauth.services import Services
 from restauth.settings import Settings
-from restauth.web import handlers
-from restauth.web.router import Access, Route
+from restauth.web import handlers, openapi
+from restauth.web.router import ANY_METHOD, Access, Route
+from restauth.web.wire import Request, Response, json_response
+
+
+def show_description(request: Request, services: Services) -> Response:
+    """Here and not in `handlers`, since it is this table that is described."""
+    return _description(services.settings, services.settings.base_url or request.prefix or "/")
+
+
+@lru_cache(maxsize=16)  # for there may be as many mount points
+def _description(settings: Settings, server: str) -> Response:
+    return json_response(200, openapi.build(routes(settings), settings, server))
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
@@ -39,5 +53,8 @@ def routes(settings: Settings) -> tuple[Route, ...]:
             takes_secret=True,
         ),
         Route("GET", "/api/resource", handlers.greet, Access.USER),
+        Route(ANY_METHOD, "/api/verify", handlers.verify, Access.USER),
         Route("GET", "/api/health", handlers.show_health, Access.ANYONE),
+        Route("GET", "/api/openapi.json", show_description, Access.ANYONE),
+        Route("GET", "/.well-known/jwks.json", handlers.show_keys, Access.ANYONE),
     )

@@ -8,10 +8,10 @@ Everything a client sends is untrusted, and everything here either gives a value
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from restauth.core import json_text
@@ -34,7 +34,7 @@ _LENGTH = re.compile(r"[0-9]{1,20}")
 # Host = uri-host [ ":" port ], RFC 9110 section 7.2: an IP literal, or a registered name.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 # An answer is for the one who asked, says what it is, and is never a page (OWASP ASVS 5.0 V3.4).
-_ALWAYS = (
+ALWAYS = (
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
@@ -54,6 +54,9 @@ class Response:
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
 
+    def with_headers(self, *headers: tuple[str, str]) -> "Response":
+        return replace(self, headers=(*self.headers, *headers)) if headers else self
+
 
 def json_response(
     status: int,
@@ -70,7 +73,7 @@ def send(
     response: Response, environ: WSGIEnvironment, start_response: StartResponse
 ) -> list[bytes]:
     """Answer: the response with the headers of every answer; to HEAD without the body."""
-    headers = [*response.headers, *_ALWAYS]
+    headers = [*response.headers, *ALWAYS]
     if environ["wsgi.url_scheme"] == "https":
         headers.append(_HTTPS_ONLY)
     if response.status != HTTPStatus.NO_CONTENT:
@@ -122,6 +125,10 @@ class Request:
             raise PasswordRequired
         return proof
 
+    def query(self, name: str) -> list[str]:
+        """All values of a query parameter."""
+        return parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True).get(name, [])
+
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
 
@@ -166,14 +173,15 @@ class Request:
 def parse_request(environ: WSGIEnvironment) -> Request:
     """The request line and the Host header, checked; the body stays unread.
 
-    Raises NotFound when the path is not UTF-8, MalformedRequest for a Host that is none (RFC 9112
-    section 3.2).
+    Raises NotFound when the path is not UTF-8, or the mount point no string of bytes;
+    MalformedRequest for a Host that is none (RFC 9112 section 3.2).
     """
     host = environ.get("HTTP_HOST")
     if host is not None and not _HOST.fullmatch(host):
         raise MalformedRequest("The Host header is not well-formed.")
     try:  # PEP 3333: the bytes of the path come as latin-1 characters
         path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8")
+        str(environ.get("SCRIPT_NAME", "")).encode("latin-1")  # before anything is written
     except UnicodeError:
         raise NotFound from None
     return Request(environ, str(environ["REQUEST_METHOD"]), path, host)

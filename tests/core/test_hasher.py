@@ -220,7 +220,9 @@ def test_a_cheaper_form_makes_nobody_cheaper(hasher: Hasher, work: Work, old: st
     assert work.of(lambda: hasher.verify("x", None)) == EVEN
 
 
-@pytest.mark.parametrize("password_hash", ["", "!", CURRENT, SHA_CRYPT])
+@pytest.mark.parametrize(
+    "password_hash", ["", "!", CURRENT, SHA_CRYPT], ids=["empty", "junk", "current", "unread"]
+)
 def test_what_no_login_will_meet_is_not_measured(
     hasher: Hasher, work: Work, password_hash: str
 ) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restauth.core.keyring import Key
+from restauth.core.keyring import Algorithm, Key
 from restauth.core.refresh_tokens import Turn, build, parse
 from restauth.core.tokens import AccessTokens, Claims, is_token_shaped
 from restauth.errors import BadCredentials
+from tests.key_pairs import EVERY, PAIRED, key_of, public_texts, sign_with
 
 A_LIMITED_RUN = settings(max_examples=300, derandomize=True, deadline=None)
 
@@ -164,6 +165,31 @@ def test_seals_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hmac, "compare_digest", counted)
     assert is_good(token)
     assert compared == [(own_seal, own_seal)]
+
+
+@pytest.mark.parametrize("algorithm", EVERY)
+def test_the_seal_of_a_key_of_each_algorithm_is_of_its_secret(algorithm: Algorithm) -> None:
+    key = key_of(algorithm, "one")
+    token = build(TURN, key)
+    assert token == forge(secret=key.secret)
+    assert parse(token, {"one": key}.get) == TURN
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+def test_a_seal_by_a_public_half_is_refused(algorithm: Algorithm) -> None:
+    key = key_of(algorithm, "one")
+    for secret in public_texts(key).values():
+        assert_refused(forge(secret=secret), {"one": key}.get)
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+def test_a_seal_is_no_signature(algorithm: Algorithm) -> None:
+    """Nor the other way round: whoever gets a text signed has no refresh token yet."""
+    key = key_of(algorithm, "one")
+    text = f"r1.one.{SESSION_ID}.41"
+    for made in (sign_with(text, key), b64(hmac.digest(key.secret, text.encode(), "sha256"))):
+        assert_refused(f"{text}.{made}", {"one": key}.get)
+        assert_refused(f"{text}.{made[:43]}", {"one": key}.get)
 
 
 # The shape: refused before any key is looked up

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restauth.core.roles import MAX_ROLES, changed
+from restauth.core.roles import MAX_ROLES, changed, is_role
 from restauth.errors import UnacceptableRoles
 
 ROLES = st.sets(st.sampled_from("abcdefgh"))
@@ -36,11 +36,13 @@ NO_ROLES = {
     "role", ["a", "admin", "a-b_c9", "site-admin", "level_4", "a" * 32, "a-", "a_"]
 )
 def test_a_plain_name_is_a_role(role: str) -> None:
+    assert is_role(role)
     assert changed((), [role], []) == (role,)
 
 
 @pytest.mark.parametrize("role", NO_ROLES.values(), ids=NO_ROLES)
 def test_what_is_no_plain_name_is_refused(role: str) -> None:
+    assert not is_role(role)
     for added, removed in (([role], []), ([], [role]), (["admin", role], [])):
         with pytest.raises(UnacceptableRoles, match=r"is no role: it must match \[a-z\]"):
             changed(("admin",), added, removed)

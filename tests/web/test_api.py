@@ -6,6 +6,7 @@ import logging
 import re
 from base64 import b64encode
 from typing import Any
+from urllib.parse import urlencode
 
 import bcrypt
 import hypothesis
@@ -77,10 +78,15 @@ def assert_headers(reply: webtest.TestResponse) -> None:
         (200, "HEAD /api/health", {}),
         (200, "GET /api/token", {"headers": PASSWORD}),
         (201, "POST /api/users", {"body": b'{"username": "ann", "password": "x"}'}),
+        (200, "GET /api/openapi.json", {}),
+        (200, "GET /.well-known/jwks.json", {}),
         (204, "OPTIONS /api/users", {}),
+        (204, "GET /api/verify", {"headers": PASSWORD}),
         (400, "GET /api/users/2", {}),
         (400, "GET /api/health", {"headers": {"Host": "a/b"}}),
         (401, "GET /api/resource", {}),
+        (401, "OPTIONS /api/verify", {}),
+        (403, "GET /api/verify?role=admin", {"headers": PASSWORD}),
         (404, "GET /", {}),
         (404, "OPTIONS /", {}),
         (405, "PUT /api/users", {}),
@@ -149,6 +155,8 @@ def test_a_route_for_anyone_does_not_look_at_credentials(
         headers = {"Authorization": authorization}
         miguel.get("/api/users/1", headers=headers, status=200)
         miguel.get("/api/health", headers=headers, status=200)
+        miguel.get("/api/openapi.json", headers=headers, status=200)
+        miguel.get("/.well-known/jwks.json", headers=headers, status=200)
     assert not hashes
     body = {"username": "ann", "password": "x"}
     miguel.post_json("/api/users", body, headers=bearer(expired), status=201)
@@ -205,6 +213,8 @@ SPOOFED = {
     [
         ("/api/resource", {}, 401),
         ("/api/resource", basic("miguel", "ruby"), 401),
+        ("/api/verify", {}, 401),
+        ("/api/verify?role=admin", {}, 401),
         ("/api/health", {}, 200),
         ("/api/health", PASSWORD, 200),  # not looked at, and so nobody
         ("/", {}, 404),
@@ -349,6 +359,60 @@ def test_any_path_is_answered(services: Services, path: str) -> None:
 def test_any_authorization_header_is_refused(services: Services, authorization: str) -> None:
     reply = answer(services, PATH_INFO="/api/resource", HTTP_AUTHORIZATION=authorization)
     assert reply.status_int == 401
+
+
+@total
+@hypothesis.given(method=ANY_TEXT | st.sampled_from(["OPTIONS", "HEAD", "POST"]), query=ANY_TEXT)
+def test_any_method_and_query_without_a_credential_let_nobody_in(
+    services: Services, method: str, query: str
+) -> None:
+    reply = answer(services, REQUEST_METHOD=method, PATH_INFO="/api/verify", QUERY_STRING=query)
+    assert reply.status_int == 401
+
+
+@pytest.fixture
+def editor(services: Services) -> str:
+    """The Authorization header of a user with two roles."""
+    services.accounts.register("miguel", "python")
+    miguel = services.accounts.find(1)
+    services.accounts.change_roles(miguel, ["editor", "viewer"], [])
+    token = client_of(services).get("/api/token", headers=PASSWORD).json["token"]
+    return f"Bearer {token}"
+
+
+def ask(services: Services, authorization: str, query: str) -> int:
+    """What a proxy is told, in one number."""
+    question = {"QUERY_STRING": query, "HTTP_AUTHORIZATION": authorization}
+    return int(answer(services, PATH_INFO="/api/verify", **question).status_int)
+
+
+@total
+@hypothesis.given(
+    asked=st.lists(
+        st.tuples(
+            st.sampled_from(["role", "Role", "role ", "roles", "rol", ""]),
+            st.sampled_from(["editor", "viewer", "admin", "Editor", ""]) | st.text(max_size=9),
+        ),
+        max_size=4,
+    )
+)
+def test_a_proxy_is_told_yes_where_every_role_that_it_asks_for_is_there(
+    services: Services, editor: str, asked: list[tuple[str, str]]
+) -> None:
+    is_allowed = all(value in ("editor", "viewer") for name, value in asked if name == "role")
+    assert ask(services, editor, urlencode(asked)) == (204 if is_allowed else 403)
+
+
+@total
+@hypothesis.given(
+    before=ANY_TEXT | st.text("&=;+%role") | st.just("role=editor"),
+    after=ANY_TEXT | st.text("&=;+%role editor,") | st.just("&role=editor"),
+)
+def test_nothing_around_a_role_that_is_missing_makes_the_answer_a_yes(
+    services: Services, editor: str, before: str, after: str
+) -> None:
+    for query in (f"{before}&role=admin&{after}", f"role=admin{after}"):
+        assert ask(services, editor, query) == 403
 
 
 @total

@@ -1,16 +1,21 @@
 """What each route answers, byte for byte: to who keeps to the rules and to who does not."""
 
+import io
 import json
 import re
 from typing import Any
+from urllib.parse import unquote
 
+import hypothesis
 import pytest
 import webtest
+from hypothesis import strategies as st
 
 from restauth.core.passwords import MAX_LENGTH
 from restauth.records import MAX_ID
 from restauth.services import Services
-from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
+from restauth.web.api import Api
+from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of, slot_taken
 
 PASSWORD = basic("miguel", "python")
 TOKEN_DURATION = 600
@@ -22,6 +27,12 @@ def miguel(client: webtest.TestApp) -> webtest.TestApp:
     """The client, in a world where miguel has registered."""
     register(client, "miguel", "python")
     return client
+
+
+@pytest.fixture
+def token(miguel: webtest.TestApp) -> str:
+    """A live token of miguel's."""
+    return token_by(miguel, PASSWORD)
 
 
 def register(client: webtest.TestApp, username: Any, password: Any, status: int = 201) -> Any:
@@ -55,6 +66,12 @@ def reset(client: webtest.TestApp, code: object, password: object, status: int) 
 
 def make_code(services: Services) -> str:
     return services.accounts.make_reset_code(services.accounts.find(1))
+
+
+def take_the_store_away(services: Services) -> None:
+    services.engine.close()
+    services.engine.path.unlink()
+    services.engine.path.mkdir()
 
 
 def count_sessions(services: Services) -> int:
@@ -1065,6 +1082,406 @@ def test_a_name_in_the_shape_of_a_token_is_a_token_or_nothing(
     client.get("/api/resource", headers=basic(name, "python"), status=401)
 
 
+# /api/verify, by any method
+
+LINTED = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+INVENTED = ["CONNECT", "PROPFIND", "M-SEARCH", "BREW", "get", "options", "*", "", "a b", "\xe9"]
+PREFLIGHT = {
+    "Origin": "https://app.example.org",
+    "Access-Control-Request-Method": "DELETE",
+    "Access-Control-Request-Headers": "authorization",
+}
+
+
+def verify(
+    client: webtest.TestApp,
+    headers: dict[str, str],
+    query: str = "",
+    *,
+    method: str = "GET",
+    status: int = 204,
+) -> webtest.TestResponse:
+    """A proxy's question; whatever the answer is, only a yes says who it is."""
+    path = f"/api/verify?{query}" if query else "/api/verify"
+    answer = client.request(path, method=method, headers=headers, status=status)
+    expected = 1 if status == 204 else 0
+    for name in ("Remote-User", "Remote-Groups"):
+        assert len(answer.headers.getall(name)) == expected
+    return answer
+
+
+def reason(answer: webtest.TestResponse) -> str:
+    return str(answer.json["type"]).removeprefix("urn:restauth:problem:")
+
+
+def give_roles(services: Services, *roles: str) -> None:
+    services.accounts.change_roles(services.accounts.find(1), roles, [])
+
+
+def rename(services: Services, username: str) -> None:
+    """Whatever no name of ours is, an imported one may be, or one in a table that others fill."""
+    change = "UPDATE users SET username = :username WHERE id = 1"
+    services.engine.write(change, {"username": username})
+
+
+def test_a_proxy_is_told_who_it_is_and_what_roles_he_has_and_nothing_else(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    give_roles(services, "viewer", "editor")
+    token = token_by(miguel, PASSWORD)
+    for credential in (PASSWORD, bearer(token), basic(token, ""), basic(token, "x")):
+        answer = verify(miguel, credential)
+        assert answer.status == "204 No Content"
+        assert answer.body == b""
+        assert not {"Content-Length", "Content-Type", "Location", "Allow"} & set(answer.headers)
+        assert answer.headers["Remote-User"] == "miguel"
+        assert answer.headers["Remote-Groups"] == "editor,viewer"
+
+
+def test_who_has_no_role_has_the_empty_list_of_them(miguel: webtest.TestApp) -> None:
+    """Not none: a proxy must have something to put in the place of what a client sends."""
+    assert verify(miguel, PASSWORD).headers["Remote-Groups"] == ""
+
+
+@pytest.mark.parametrize("method", LINTED)
+def test_a_proxys_question_has_the_same_answer_whatever_the_method(
+    miguel: webtest.TestApp, method: str
+) -> None:
+    assert verify(miguel, PASSWORD, method=method).headers["Remote-User"] == "miguel"
+    verify(miguel, PASSWORD, "role=admin", method=method, status=403)
+    for headers in ({}, PREFLIGHT, basic("miguel", "ruby"), bearer("a.b.c")):
+        answer = verify(miguel, headers, method=method, status=401)
+        assert "WWW-Authenticate" in answer.headers
+        assert "Allow" not in answer.headers
+
+
+@pytest.mark.parametrize("method", INVENTED)
+def test_a_proxys_question_is_answered_even_for_a_method_that_nobody_knows(
+    services: Services, miguel: webtest.TestApp, method: str
+) -> None:
+    for headers, status in (PASSWORD, 204), ({}, 401), (basic("miguel", "ruby"), 401):
+        request = webtest.TestRequest.blank("/api/verify", headers=headers)
+        request.environ["REQUEST_METHOD"] = method
+        answer = request.get_response(Api(services))
+        assert (answer.status_int, "Remote-User" in answer.headers) == (status, status == 204)
+
+
+def test_a_preflight_without_a_credential_is_no_yes_even_from_an_origin_that_may_call(
+    make_services: ServicesFactory,
+) -> None:
+    client = client_of(make_services(cors_origins=PREFLIGHT["Origin"]))
+    register(client, "miguel", "python")
+    for path in ("/api/verify", "/api/verify?role=admin"):
+        refused = client.options(path, headers=PREFLIGHT, status=401)
+        assert "Access-Control-Allow-Methods" not in refused.headers
+    client.options("/api/resource", headers=PREFLIGHT, status=204)
+    verify(client, PREFLIGHT | PASSWORD, method="OPTIONS")
+
+
+def test_the_body_of_a_proxys_question_is_not_read(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    for changes in (
+        {"CONTENT_LENGTH": "99999999999", "CONTENT_TYPE": "text/plain"},
+        {"CONTENT_LENGTH": "many", "HTTP_CONTENT_ENCODING": "gzip"},
+        {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True},
+    ):
+        body = io.BytesIO(b'{"role": "admin", "username": "susan"}')
+        request = webtest.TestRequest.blank("/api/verify", method="POST", headers=PASSWORD)
+        request.environ.update({"wsgi.input": body, **changes})
+        assert request.get_response(Api(services)).headers["Remote-User"] == "miguel"
+        assert body.tell() == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "&",
+        "role=editor",
+        "role=editor&role=viewer",
+        "role=viewer&role=editor&role=viewer",
+        "&role=editor&&",
+        "role=%65dito%72",
+        "r%6fle=editor",
+        # What is not asked for with this word is not asked for.
+        "next=/admin&x&=&%&debug=%ff",
+        "Role=admin&ROLE=admin&roles=admin&role[]=admin&role%20=admin&user=admin",
+        pytest.param("role=editor&" * 5000, id="5,000 times"),
+        pytest.param("x=" + "y" * 60_000, id="60,000 characters"),
+        pytest.param("%" * 60_000, id="60,000 percent signs"),
+    ],
+)
+def test_a_proxy_is_told_yes_for_the_roles_that_the_user_has(
+    services: Services, miguel: webtest.TestApp, query: str
+) -> None:
+    give_roles(services, "editor", "viewer")
+    verify(miguel, PASSWORD, query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "role=admin",
+        "role=admin&role=editor",
+        "role=editor&role=admin",  # all that are asked for
+        "role=editor&role=viewer&role=admin&role=editor",
+        "r%6Fle=admin",
+        # A role that nobody can have.
+        "role",
+        "role=",
+        "role=editor&role",
+        "role=&role=editor",
+        "role=Editor",
+        "role=EDITOR",
+        "role=edito",
+        "role=editor2",
+        "role=*",
+        "role=.*",
+        "role=%25",
+        "role=None",
+        "role=[]",
+        # Two in one.
+        "role=editor,viewer",
+        "role=editor;role=viewer",
+        "role=editor;",
+        "role=editor+viewer",
+        "role=editor|viewer",
+        # Blanks and other junk around it, or written in another way.
+        "role=editor+",
+        "role=%20editor",
+        "role=editor%00",
+        "role=editor%0d%0aRemote-Groups:%20admin",
+        "role==editor",
+        'role="editor"',
+        "role=%2565ditor",
+        "role=%",
+        "role=%zz",
+        "role=%ff",
+        "role=%EF%BD%85ditor",  # a full-width e
+        "role=editor%CC%81",
+        "role=edit\xf6r",
+        pytest.param("role=" + "editor" * 10_000, id="60,000 characters"),
+        pytest.param("role=editor&" * 5000 + "role=admin", id="5,000 and one more"),
+        pytest.param("role=" + "%" * 60_000, id="60,000 percent signs"),
+    ],
+)
+def test_a_proxy_is_told_no_where_one_role_is_missing(
+    services: Services, miguel: webtest.TestApp, query: str
+) -> None:
+    give_roles(services, "editor", "viewer")
+    for headers, status in (PASSWORD, 403), ({}, 401), (basic("miguel", "ruby"), 401):
+        request = webtest.TestRequest.blank("/api/verify", headers=headers)
+        request.environ["QUERY_STRING"] = query  # as it is: a client would encode some of them
+        answer = request.get_response(Api(services))
+        assert (answer.status_int, reason(answer)) == (
+            status,
+            "role_required" if status == 403 else "bad_credentials",
+        )
+        assert "Remote-User" not in answer.headers
+
+
+def test_a_proxys_question_is_read_from_its_own_query_alone(
+    services: Services, miguel: webtest.TestApp
+) -> None:
+    """Not from what the client had asked for, which the proxy tells too."""
+    original = {
+        "X-Original-URI": "/?role=editor",
+        "X-Original-URL": "http://localhost/?role=editor",
+        "X-Original-Method": "OPTIONS",
+        "X-Forwarded-Uri": "/?role=editor",
+        "X-Forwarded-Method": "OPTIONS",
+        "X-HTTP-Method-Override": "OPTIONS",
+        "Cookie": "role=editor",
+        "Remote-Groups": "editor",
+    }
+    verify(miguel, original, status=401)
+    verify(miguel, original | PASSWORD)
+    verify(miguel, original | PASSWORD, "role=editor", status=403)
+
+
+def test_the_roles_are_those_of_this_moment(services: Services, miguel: webtest.TestApp) -> None:
+    """Whatever the token was issued for, and while the password is remembered."""
+    token = token_by(miguel, PASSWORD)
+    for credential in (PASSWORD, bearer(token)):
+        verify(miguel, credential, "role=editor", status=403)
+        give_roles(services, "editor")
+        assert verify(miguel, credential, "role=editor").headers["Remote-Groups"] == "editor"
+        services.accounts.change_roles(services.accounts.find(1), [], ["editor"])
+        verify(miguel, credential, "role=editor", status=403)
+        assert verify(miguel, credential).headers["Remote-Groups"] == ""
+
+
+def test_a_proxy_is_told_no_as_soon_as_a_session_or_an_account_has_ended(
+    services: Services, miguel: webtest.TestApp, clock: Clock
+) -> None:
+    ended, expired = (bearer(token_by(miguel, PASSWORD)) for _ in range(2))
+    miguel.delete("/api/token", headers=ended, status=204)
+    verify(miguel, ended, status=401)
+    clock.advance(TOKEN_DURATION)
+    verify(miguel, expired, status=401)
+    live = bearer(token_by(miguel, PASSWORD))
+    services.accounts.lock(services.accounts.find(1))
+    for credential in (live, PASSWORD):
+        verify(miguel, credential, status=401)
+        verify(miguel, credential, "role=editor", status=401)
+    services.accounts.unlock(services.accounts.find(1))
+    verify(miguel, PASSWORD)
+    verify(miguel, live, status=401)
+
+
+def test_a_proxy_is_not_let_in_by_what_a_client_says_it_is(miguel: webtest.TestApp) -> None:
+    spoofed = {
+        "Remote-User": "admin",
+        "Remote-Groups": "admin",
+        "X-Remote-User": "admin",
+        "X-Forwarded-User": "admin",
+    }
+    verify(miguel, spoofed, status=401)
+    verify(miguel, spoofed | PASSWORD, "role=admin", status=403)
+    answer = verify(miguel, spoofed | PASSWORD)
+    assert "admin" not in str(answer.headerlist)
+
+
+def test_a_proxy_may_ask_by_password_as_often_as_it_likes_at_the_cost_of_one_hash(
+    miguel: webtest.TestApp, work: list[int]
+) -> None:
+    for number in range(50):
+        verify(miguel, PASSWORD, method=LINTED[number % len(LINTED)])
+    assert len(work) == 1
+
+
+def test_a_password_that_is_shut_is_a_no_to_a_proxy_and_live_tokens_are_served(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    services = make_services(free_failures=1)
+    services.accounts.register("miguel", "python")
+    client = client_of(services)
+    token = token_by(client, PASSWORD)
+    for _ in range(2):
+        verify(client, basic("miguel", "ruby"), status=401)
+    for query in ("", "role=admin"):  # nor by the memory of the right password
+        assert reason(verify(client, PASSWORD, query, status=403)) == "barred"
+    verify(client, bearer(token))
+    assert reason(verify(client, bearer(token), "role=admin", status=403)) == "role_required"
+    clock.advance(1)
+    verify(client, PASSWORD)
+
+
+def test_a_peer_with_too_many_failures_is_told_no_through_a_proxy_too(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(peer_failures=2)
+    services.accounts.register("miguel", "python")
+    peer = client_of(services, REMOTE_ADDR="9.9.9.9")
+    for name in ("ann", "bob"):
+        verify(peer, basic(name, "ruby"), status=401)
+    for credential in (PASSWORD, basic("susan", "ruby")):
+        assert reason(verify(peer, credential, status=403)) == "barred"
+    verify(client_of(services, REMOTE_ADDR="8.8.8.8"), PASSWORD)
+
+
+def test_a_proxy_is_told_of_a_trouble_of_ours_and_neither_yes_nor_no(
+    one_slot: Services, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(one_slot)
+    with slot_taken(one_slot, monkeypatch, "miguel", "python"):
+        busy = verify(client, basic("miguel", "ruby"), status=503)
+        verify(client, bearer(token))
+    assert (reason(busy), busy.headers["Retry-After"]) == ("busy", "1")
+    take_the_store_away(one_slot)
+    for credential in (PASSWORD, bearer(token)):
+        assert reason(verify(client, credential, status=503)) == "store_unavailable"
+    verify(client, {}, status=401)
+
+
+def test_a_proxys_question_over_plain_http_is_refused_where_https_is_required(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(require_https=True)
+    services.accounts.register("miguel", "python")
+    for headers in ({}, PASSWORD, bearer("a.b.c")):
+        for method in ("GET", "OPTIONS"):
+            claim = {"X-Forwarded-Proto": "https"}
+            refused = verify(client_of(services), headers | claim, method=method, status=403)
+            assert "WWW-Authenticate" not in refused.headers
+    over_https = client_of(services, **{"wsgi.url_scheme": "https"})
+    over_https.get("/api/verify", headers=PASSWORD, status=204)
+
+
+@pytest.mark.parametrize(
+    ("username", "header"),
+    [
+        ("miguel", "miguel"),
+        ("Miguel@example.org", "Miguel@example.org"),
+        ("ACME\\miguel", "ACME\\miguel"),
+        ('"a,b";q=1', '"a,b";q=1'),
+        ("ren\u00e9", "ren%C3%A9"),
+        ("ren%C3%A9", "ren%25C3%25A9"),
+        ("ren\xc3\xa9", "ren%C3%83%C2%A9"),
+        ("rene\u0301", "rene%CC%81"),
+        ("%", "%25"),
+        ("%25", "%2525"),
+        ("a+b", "a+b"),
+        ("a b", "a%20b"),
+        (" a\t", "%20a%09"),
+        ("a\xa0", "a%C2%A0"),
+        ("a\0\x1f\x7f\x80", "a%00%1F%7F%C2%80"),
+        ("a\r\nRemote-Groups: admin", "a%0D%0ARemote-Groups:%20admin"),
+        ("\U0001f40e\u2028\uffff", "%F0%9F%90%8E%E2%80%A8%EF%BF%BF"),
+        ("\u202eleugim", "%E2%80%AEleugim"),
+    ],
+)
+def test_a_name_stands_in_a_header_in_ascii_that_can_be_seen(
+    services: Services, miguel: webtest.TestApp, username: str, header: str
+) -> None:
+    token = token_by(miguel, PASSWORD)
+    rename(services, username)
+    assert verify(miguel, bearer(token)).headers["Remote-User"] == header
+
+
+def test_a_name_that_is_not_ascii_is_told_to_a_proxy_by_password_too(
+    make_services: ServicesFactory,
+) -> None:
+    client = client_of(make_services(username_pattern=".+"))
+    register(client, "Ren\u00e9e 100% \u2713", "python")
+    for spelling in ("Ren\u00e9e 100% \u2713", "REN\u00c9E 100% \u2713"):  # as it was registered
+        answer = verify(client, basic(spelling, "python"))
+        assert answer.headers["Remote-User"] == "Ren%C3%A9e%20100%25%20%E2%9C%93"
+
+
+@hypothesis.settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    username=st.text(st.characters(codec="utf-8"), min_size=1)
+    | st.text("%0123456789ABCDEFabcdef\xe9 ", min_size=1)
+)
+def test_a_proxy_can_read_every_name_back_from_the_header(
+    services: Services, token: str, username: str
+) -> None:
+    """So that no two names have one header."""
+    rename(services, username)
+    header = verify(client_of(services), bearer(token)).headers["Remote-User"]
+    assert re.fullmatch("[!-~]+", header)
+    assert unquote(header, errors="strict") == username
+
+
+# GET /.well-known/jwks.json
+
+
+def test_no_key_is_shown_where_verifying_needs_the_secret(
+    services: Services, client: webtest.TestApp
+) -> None:
+    services.keys.rotate(revoke=False)
+    answer = client.get("/.well-known/jwks.json", status=200)
+    assert answer.body == b'{"keys": []}\n'
+    assert answer.content_type == "application/json"
+
+
 # GET /api/health
 
 
@@ -1076,7 +1493,5 @@ def test_health_is_ok_when_the_store_answers(client: webtest.TestApp) -> None:
 
 def test_health_is_503_when_the_store_does_not(services: Services) -> None:
     client = client_of(services)
-    services.engine.close()
-    services.engine.path.unlink()
-    services.engine.path.mkdir()
+    take_the_store_away(services)
     assert client.get("/api/health", status=503).json["title"] == "Store unavailable"

@@ -10,9 +10,10 @@ from wsgiref.validate import validator
 import pytest
 import webtest
 
-from restauth.errors import InvalidSetting, UnusableStore
+from restauth.app import create_app
+from restauth.errors import InvalidSetting, UnusableKeyRing, UnusableStore
 from restauth.records import User
-from restauth.services import Services
+from restauth.services import Services, StatelessServices, start_stateless_services
 from restauth.web.api import Api
 from restauth.web.middleware import IDENTITY_KEYS, AuthMiddleware, remove_identity
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
@@ -41,15 +42,12 @@ class Page:
 
 @dataclass
 class House:
-    """A page, its guard, and the client that stands before them."""
+    """A page, its guard, and the client that stands before them; and the services that mint."""
 
     page: Page
     guard: AuthMiddleware
     client: webtest.TestApp
-
-    @property
-    def services(self) -> Services:
-        return self.guard.services
+    services: Services
 
     def token(self) -> str:
         api = client_of(self.services, **{"wsgi.url_scheme": "https"})
@@ -57,6 +55,11 @@ class House:
 
     def session_id(self) -> str:
         return str(self.services.engine.read("SELECT id FROM sessions", {})[0][0])
+
+    def change_roles(self, *, added: tuple[str, ...] = (), removed: tuple[str, ...] = ()) -> None:
+        """Give miguel these roles and take those away."""
+        accounts = self.services.accounts
+        accounts.change_roles(accounts.find(1), added, removed)
 
     def caller(self, headers: dict[str, str], **environ: object) -> dict[str, Any]:
         """For whom the page is called when this is sent."""
@@ -84,7 +87,7 @@ def client_before(app: WSGIApplication) -> webtest.TestApp:
 
 
 @pytest.fixture
-def build(tmp_path: Path, make_services: ServicesFactory) -> Build:
+def build(tmp_path: Path, make_services: ServicesFactory, clock: Clock) -> Build:
     """Houses with any settings as keywords, in a world where miguel has registered; instead of
     the page, another app may live there.
 
@@ -93,14 +96,31 @@ def build(tmp_path: Path, make_services: ServicesFactory) -> Build:
     """
 
     def build(
-        app: WSGIApplication | None = None, *, required: bool = False, **keywords: object
+        app: WSGIApplication | None = None,
+        *,
+        required: bool = False,
+        role: str | None = None,
+        stateless: bool = False,
+        **keywords: object,
     ) -> House:
         page = Page()
         files = {"database": tmp_path / "restauth.db", "key_file": tmp_path / "restauth.keys"}
-        guard = AuthMiddleware(validator(app or page), required=required, **files, **keywords)
+        guard = AuthMiddleware(
+            validator(app or page),
+            required=required,
+            role=role,
+            stateless=stateless,
+            **files,
+            **keywords,
+        )
         guard.services.close()
-        guard.services = make_services(**keywords)
-        return House(page, guard, client_before(guard))
+        services = make_services(**keywords)
+        assert isinstance(guard.services, StatelessServices if stateless else Services)
+        if stateless:
+            guard.services = start_stateless_services(services.settings, clock)
+        else:
+            guard.services = services
+        return House(page, guard, client_before(guard), services)
 
     make_services().accounts.register("miguel", "python")
 
@@ -147,9 +167,8 @@ def test_the_user_is_shown_as_registered_and_not_as_typed(house: House) -> None:
 
 def test_the_roles_are_those_of_this_moment(house: House) -> None:
     token = house.token()
-    accounts = house.services.accounts
-    for added, removed, roles in ((["b", "a"], [], ("a", "b")), ([], ["a"], ("b",))):
-        accounts.change_roles(accounts.find(1), added, removed)
+    for added, removed, roles in ((("b", "a"), (), ("a", "b")), ((), ("a",), ("b",))):
+        house.change_roles(added=added, removed=removed)
         for headers in (PASSWORD, bearer(token)):
             assert house.caller(headers)["restauth.user"].roles == roles
 
@@ -194,8 +213,12 @@ def test_no_credential_of_ours_is_anonymous(house: House, headers: dict[str, str
     assert house.caller(headers) == NOBODY
 
 
-def test_no_credential_of_ours_is_401_where_one_is_required(build: Build) -> None:
-    house = build(required=True)
+@pytest.mark.parametrize("keywords", [{"required": True}, {"role": "editor"}], ids=str)
+def test_no_credential_of_ours_is_401_where_one_is_required(
+    build: Build, keywords: dict[str, Any]
+) -> None:
+    house = build(**keywords)
+    house.change_roles(added=("editor",))
     for headers in ({}, {"Authorization": "Digest x"}):
         answer = house.refusal(headers, 401)
         assert answer.headers.getall("WWW-Authenticate") == [
@@ -289,6 +312,133 @@ def test_when_the_store_is_away_nobody_is_let_through_as_anybody(
     assert house.caller({}) == NOBODY
 
 
+# Who has a role
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_who_has_not_the_role_is_refused_and_told_so(build: Build, required: bool) -> None:
+    house = build(required=required, role="editor")
+    house.change_roles(added=("edito", "editor2", "viewer"))
+    for headers in (PASSWORD, bearer(house.token()), basic(house.token(), "x")):
+        answer = house.refusal(headers, 403)
+        assert answer.json["type"] == "urn:restauth:problem:role_required"
+        assert "WWW-Authenticate" not in answer.headers  # another credential may not help
+    house.refusal(WRONG, 401)
+
+
+def test_a_role_that_is_given_or_taken_away_counts_from_the_next_request_on(build: Build) -> None:
+    house = build(role="editor")
+    credentials = (PASSWORD, bearer(house.token()))
+    for _ in range(2):
+        house.change_roles(added=("editor",))
+        for headers in credentials:
+            assert house.caller(headers)["restauth.user"].roles == ("editor",)
+        house.change_roles(removed=("editor",))
+        for headers in credentials:
+            house.refusal(headers, 403)
+
+
+def test_a_role_that_came_in_from_outside_is_none(build: Build) -> None:
+    house = build(role="admin")
+    house.refusal({}, 401, **SPOOFED)
+    house.refusal(PASSWORD, 403, **SPOOFED)
+
+
+@pytest.mark.parametrize("stateless", [False, True])
+@pytest.mark.parametrize("role", ["Editor", "", "a" * 33, "editor,viewer", b"editor", 1])
+def test_a_role_that_nobody_can_have_stops_the_start_before_a_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Any, stateless: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidSetting) as caught:
+        AuthMiddleware(Page(), role=role, stateless=stateless)
+    assert str(caught.value) == f"role is {role!r}: nobody can have such a role."
+    assert list(tmp_path.iterdir()) == []
+
+
+# Without a store
+
+
+def test_without_a_store_a_token_makes_the_same_user(build: Build) -> None:
+    house = build(stateless=True)
+    house.change_roles(added=("b", "a"))
+    token = house.token()
+    user = User(1, "miguel", ("a", "b"), house.session_id(), "token")
+    for headers, scheme in ((bearer(token), "Bearer"), (basic(token, ""), "Basic")):
+        caller = house.caller(headers, **SPOOFED)
+        assert caller == {"restauth.user": user, "REMOTE_USER": "miguel", "AUTH_TYPE": scheme}
+        assert caller == build().caller(headers)
+
+
+def test_without_a_store_a_password_is_refused_unread(build: Build, work: list[int]) -> None:
+    house = build(stateless=True)
+    work.clear()
+    for headers in (PASSWORD, WRONG, basic("nobody", "python")):
+        answer = house.refusal(headers, 401)
+        assert answer.json["type"] == "urn:restauth:problem:bad_credentials"
+    assert work == []
+
+
+def test_without_a_store_presented_but_wrong_is_never_anonymous(build: Build, clock: Clock) -> None:
+    house = build(stateless=True)
+    token = house.token()
+    for authorization in ("", "Basic !!!", "Bearer", "Bearer a.b.c", f"Bearer {token}x"):
+        house.refusal({"Authorization": authorization}, 401)
+    clock.advance(600)
+    answer = house.refusal(bearer(token), 401)
+    challenge = 'Bearer realm="Authentication Required", error="invalid_token"'
+    assert answer.headers.getall("WWW-Authenticate") == [challenge]
+    house.refusal(basic(token, "python"), 401)
+
+
+def test_without_a_store_nobody_is_nobody_or_not_let_in(build: Build) -> None:
+    assert build(stateless=True).caller({}, **SPOOFED) == NOBODY
+    assert build(stateless=True).caller({"Authorization": "Digest x"}) == NOBODY
+    for keywords in ({"required": True}, {"role": "admin"}):
+        answer = build(stateless=True, **keywords).refusal({}, 401, **SPOOFED)
+        assert len(answer.headers.getall("WWW-Authenticate")) == 2
+
+
+def test_without_a_store_the_role_is_the_tokens(build: Build) -> None:
+    house = build(stateless=True, role="editor")
+    before = house.token()
+    house.change_roles(added=("editor",))
+    meanwhile = house.token()
+    house.change_roles(removed=("editor",))
+    for token in (before, house.token()):
+        answer = house.refusal(bearer(token), 403)
+        assert answer.json["type"] == "urn:restauth:problem:role_required"
+    assert house.caller(bearer(meanwhile))["restauth.user"].roles == ("editor",)
+
+
+def test_without_a_store_no_file_is_made_and_none_but_the_key_ring_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    key_file = here / "restauth.keys"
+    app = create_app(database=here / "a.db", key_file=key_file, bcrypt_rounds=10)
+    app.services.accounts.register("miguel", "python")
+    token = client_of(app.services).get("/api/token", headers=PASSWORD).json["token"]
+    app.services.close()
+    key_file.rename(elsewhere / "restauth.keys")
+    monkeypatch.chdir(elsewhere)
+    page = Page()
+    client_before(AuthMiddleware(page, stateless=True)).get("/", headers=bearer(token), status=200)
+    assert page.callers[0]["REMOTE_USER"] == "miguel"
+    assert [path.name for path in elsewhere.iterdir()] == ["restauth.keys"]
+
+
+def test_without_a_store_a_key_ring_that_is_not_there_stops_the_start_and_none_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnusableKeyRing, match=r"There is no key ring .*/restauth\.keys\."):
+        AuthMiddleware(Page(), stateless=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 # What came in under our names
 
 
@@ -321,8 +471,9 @@ def test_removing_an_identity_leaves_all_else_alone() -> None:
 # Where https is required
 
 
-def test_a_credential_over_plain_http_is_refused_unread(build: Build) -> None:
-    house = build(require_https=True)
+@pytest.mark.parametrize("stateless", [False, True])
+def test_a_credential_over_plain_http_is_refused_unread(build: Build, stateless: bool) -> None:
+    house = build(require_https=True, stateless=stateless)
     for headers in (PASSWORD, WRONG, bearer(house.token())):
         answer = house.refusal(headers, 403)
         assert answer.json["type"] == "urn:restauth:problem:https_required"
@@ -330,12 +481,15 @@ def test_a_credential_over_plain_http_is_refused_unread(build: Build) -> None:
 
 def test_without_a_credential_plain_http_is_as_ever(build: Build) -> None:
     assert build(require_https=True).caller({}) == NOBODY
+    assert build(require_https=True, stateless=True).caller({}) == NOBODY
 
 
 def test_a_credential_over_https_is_taken(build: Build) -> None:
     house = build(require_https=True)
     over_https = {"wsgi.url_scheme": "https"}
     assert house.caller(PASSWORD, **over_https)["REMOTE_USER"] == "miguel"
+    by_keys = build(require_https=True, stateless=True)
+    assert by_keys.caller(bearer(house.token()), **over_https)["REMOTE_USER"] == "miguel"
     refusal = house.refusal(WRONG, 401, **over_https)
     assert refusal.headers["Strict-Transport-Security"] == "max-age=31536000"
 
@@ -346,7 +500,7 @@ def test_a_credential_over_https_is_taken(build: Build) -> None:
 def test_a_guard_behind_a_guard_lets_the_same_user_through(build: Build) -> None:
     inner = build(required=True)
     outer = build(inner.guard)
-    twice = House(inner.page, outer.guard, outer.client)
+    twice = House(inner.page, outer.guard, outer.client, outer.services)
     for headers in (PASSWORD, bearer(inner.token())):
         assert twice.caller(headers) == inner.caller(headers)
     twice.refusal(WRONG, 401)
@@ -374,6 +528,7 @@ def test_a_guard_serves_by_the_settings_that_are_its_keywords(tmp_path: Path) ->
         bcrypt_rounds=10,
         realm="Here",
     )
+    assert isinstance(guard.services, Services)
     guard.services.accounts.register("miguel", "python")
     client = client_before(guard)
     client.get("/", headers=PASSWORD, status=200)

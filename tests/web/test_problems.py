@@ -154,6 +154,7 @@ def credentials(username: str, password: str) -> dict[str, bytes]:
         ),
         ("bad_credentials", 401, "GET /api/resource", {}),
         ("bad_credentials", 401, "POST /api/token", {"body": b'{"refresh_token": ""}'}),
+        ("role_required", 403, "GET /api/verify?role=admin", {"headers": PASSWORD}),
         ("not_found", 404, "GET /api/nothing", {}),
         ("method_not_allowed", 405, "PUT /api/users", {}),
         ("length_required", 411, "POST /api/users", {"headers": {"Transfer-Encoding": "chunked"}}),
@@ -288,6 +289,23 @@ def test_enumerating_users_by_the_throttle_is_refused(
         b'{"detail": "Too many failed attempts.", "status": 429, "title": "Too many requests", '
         b'"type": "urn:restauth:problem:throttled"}\n'
     )
+
+
+def test_a_proxy_that_asks_is_told_403_in_place_of_429(make_services: ServicesFactory) -> None:
+    """And as little as anybody: one answer for a name that is nobody's and for one that is shut."""
+    services = make_services(max_failures=2)
+    services.accounts.register("miguel", "python")
+    client = client_of(services)
+    for name in ("miguel", "nobody"):
+        for _ in range(2):
+            client.get("/api/verify", headers=basic(name, "ruby"), status=401)
+        barred = client.get("/api/verify", headers=basic(name, "python"), status=403)
+        assert barred.body == (
+            b'{"detail": "Too many failed attempts.", "status": 403, "title": "Barred", '
+            b'"type": "urn:restauth:problem:barred"}\n'
+        )
+        assert not {"Retry-After", "WWW-Authenticate"} & set(barred.headers)
+        client.get("/api/resource", headers=basic(name, "python"), status=429)
 
 
 def test_whoever_waits_as_long_as_told_is_let_in(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from restauth.errors import MethodNotAllowed, NotFound
 from restauth.services import Services
-from restauth.web.router import Access, Route, Router
+from restauth.web.router import ANY_METHOD, Access, Route, Router
 from restauth.web.wire import Request, Response
 
 ANY_TEXT = st.text(st.characters())
@@ -30,7 +30,8 @@ ME = route("GET", "/users/me")
 SESSION = route("DELETE", "/sessions/{sid}")
 SID = "AZaz09_-" * 2 + "AZaz09"
 WELL_KNOWN = route("GET", "/.well-known/a+b")
-ROUTER = Router([LIST, ONE, OF_ONE, ME, SESSION, WELL_KNOWN])
+ANY = route(ANY_METHOD, "/any")
+ROUTER = Router([LIST, ONE, OF_ONE, ME, SESSION, WELL_KNOWN, ANY])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,7 @@ def test_another_spelling_leads_nowhere(path: str) -> None:
         ("get", "/users/1", ("GET", "HEAD", "OPTIONS")),  # methods are case-sensitive
         ("GET", "/users/1/token", ("DELETE", "OPTIONS")),
         ("", "/users/me", ("GET", "HEAD", "OPTIONS")),
+        (ANY_METHOD, "/users", ("OPTIONS", "POST")),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(
@@ -123,6 +125,45 @@ def test_the_methods_of_the_whole_server_are_told_for_the_asterisk() -> None:
 def test_the_methods_of_nothing_are_not_told() -> None:
     with pytest.raises(NotFound):
         ROUTER.allowed("/users/01")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "get", "M-SEARCH", "*", ""])
+def test_a_path_for_any_method_takes_any(method: str) -> None:
+    assert ROUTER.match(method, "/any") == (ANY, ())
+
+
+def test_options_of_a_path_for_any_method_is_not_for_the_router_to_answer() -> None:
+    assert ROUTER.allowed("/any") == ()
+    with pytest.raises(NotFound):
+        ROUTER.match("GET", "/any/")
+
+
+def test_a_method_with_a_route_of_its_own_does_not_take_that_of_any() -> None:
+    own = route("GET", "/any")
+    for rows in ([own, ANY], [ANY, own]):
+        found = [Router(rows).match(method, "/any")[0] for method in ("GET", "HEAD", "POST")]
+        assert found == [own, own, ANY]
+
+
+@pytest.mark.parametrize(
+    ("access", "takes_secret", "is_open"),
+    [
+        (Access.ANYONE, False, True),
+        (Access.ANYONE, True, False),
+        (Access.USER, False, False),
+        (Access.PASSWORD, False, False),
+        (Access.PASSWORD, True, False),
+    ],
+)
+def test_a_route_is_open_that_neither_asks_for_a_secret_nor_takes_one(
+    access: Access, takes_secret: bool, is_open: bool
+) -> None:
+    assert Route("POST", "/", answer, access, takes_secret).is_open is is_open
+
+
+def test_a_route_is_for_proxies_that_takes_any_method() -> None:
+    assert ANY.is_for_proxies
+    assert not any(other.is_for_proxies for other in (LIST, ONE, route("OPTIONS", "/any")))
 
 
 def test_a_route_that_does_not_say_who_may_call_it_cannot_be_written() -> None:
@@ -148,3 +189,4 @@ def test_every_number_has_one_spelling_and_it_is_found(number: int) -> None:
 def test_routing_is_total(method: str, path: str) -> None:
     with suppress(NotFound, MethodNotAllowed):
         ROUTER.match(method, path)
+    assert ROUTER.match(method, "/any") == (ANY, ())

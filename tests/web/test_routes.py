@@ -10,12 +10,13 @@ from restauth import settings
 from restauth.services import Services
 from restauth.web import handlers
 from restauth.web.api import Api
-from restauth.web.router import Access, Route
-from restauth.web.routes import routes
+from restauth.web.router import ANY_METHOD, Access, Route
+from restauth.web.routes import routes, show_description
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 TABLE = routes(settings.load({}))
 PATHS = sorted({route.path for route in TABLE})
+FOR_PROXIES = {"/api/verify"}
 ANSWERS = {  # to: no credential, a wrong password, an expired token, a live token, the password
     "POST /api/users": (201, 201, 201, 201, 201),
     "GET /api/users/{id}": (200, 200, 200, 200, 200),
@@ -31,9 +32,23 @@ ANSWERS = {  # to: no credential, a wrong password, an expired token, a live tok
     "DELETE /api/sessions/{sid}": (401, 401, 401, 204, 404),  # it has just been ended
     "POST /api/password-resets": (204, 204, 204, 204, 204),
     "GET /api/resource": (401, 401, 401, 200, 200),
+    "* /api/verify": (401, 401, 401, 204, 204),
     "GET /api/health": (200, 200, 200, 200, 200),
+    "GET /api/openapi.json": (200, 200, 200, 200, 200),
+    "GET /.well-known/jwks.json": (200, 200, 200, 200, 200),
 }
-OVER_PLAIN_HTTP = {"GET /api/users/{id}": 400, "GET /api/health": 200}  # where https is required
+OVER_PLAIN_HTTP = {  # where https is required
+    "GET /api/users/{id}": 400,
+    "GET /api/health": 200,
+    "GET /api/openapi.json": 200,
+    "GET /.well-known/jwks.json": 200,
+}
+
+
+def split(route: str) -> tuple[str, str]:
+    """The path of a row, and a method to call it with: GET is as good as any."""
+    method, path = route.split()
+    return "GET" if method == ANY_METHOD else method, path
 
 
 def sample(path: str, session_id: str = "A" * 22) -> str:
@@ -55,7 +70,7 @@ def answers(services: Services, clock: Clock, route: str) -> tuple[int, ...]:
     other = client.request("/api/sessions", method="POST", headers=password)
     nobody: dict[str, str] = {}
     callers = (nobody, basic("miguel", "ruby"), bearer(expired), bearer(live), password)
-    method, path = route.split()
+    method, path = split(route)
     path = sample(path, other.headers["Location"].rpartition("/")[2])
 
     def answer(number: int, headers: dict[str, str]) -> int:
@@ -94,8 +109,8 @@ def test_the_table_says_itself_who_is_let_in_and_over_what(route: Route) -> None
     anonymous, _, _, with_token, _ = ANSWERS[name]
     assert (route.access is Access.ANYONE) is (anonymous != 401)
     assert (route.access is Access.PASSWORD) is (with_token == 403)
-    is_open = route.access is Access.ANYONE and not route.takes_secret
-    assert is_open is (name in OVER_PLAIN_HTTP)
+    assert route.is_open is (name in OVER_PLAIN_HTTP)
+    assert route.is_for_proxies is (route.path in FOR_PROXIES)
 
 
 def test_every_handler_has_a_route() -> None:
@@ -104,7 +119,7 @@ def test_every_handler_has_a_route() -> None:
         for name, function in getmembers(handlers, isfunction)
         if function.__module__ == handlers.__name__ and not name.startswith("_")
     }
-    assert public == {route.handler for route in TABLE}
+    assert public | {show_description} == {route.handler for route in TABLE}
 
 
 @pytest.mark.parametrize("route", ANSWERS)
@@ -139,7 +154,7 @@ def test_no_secret_is_taken_nor_asked_for_over_plain_http_where_https_is_require
     make_services: ServicesFactory, route: str
 ) -> None:
     client = client_of(make_services(require_https=True))
-    method, path = route.split()
+    method, path = split(route)
     nobody: dict[str, str] = {}
     callers = (nobody, basic("miguel", "python"), bearer("a.b.c"), {"Authorization": "Digest x"})
     for headers in callers:
@@ -164,7 +179,7 @@ def test_over_https_all_is_as_ever_where_https_is_required(make_services: Servic
     client.get("/api/resource", headers=basic("miguel", "python"), status=200)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", sorted(set(PATHS) - FOR_PROXIES))
 def test_every_other_method_is_405_and_told_the_right_ones(services: Services, path: str) -> None:
     """Before credentials are asked for; and TRACE echoes nothing."""
     every = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "M-SEARCH", "get"}
@@ -178,7 +193,7 @@ def test_every_other_method_is_405_and_told_the_right_ones(services: Services, p
         assert b"tracer" not in answer.body
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", sorted(set(PATHS) - FOR_PROXIES))
 def test_options_tells_the_methods_and_asks_for_no_credentials(
     client: webtest.TestApp, path: str
 ) -> None:

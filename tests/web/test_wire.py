@@ -5,6 +5,7 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import hypothesis
 import pytest
@@ -342,6 +343,60 @@ def test_reading_a_request_is_total(path: str, host: str, method: str) -> None:
         assert (request.method, request.host) == (method, host)
 
 
+# The query
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        (None, []),  # PEP 3333 lets a server leave it out
+        ("", []),
+        ("a=1", ["1"]),
+        ("b=2&a=1&a=1&a=2", ["1", "1", "2"]),
+        ("a", [""]),
+        ("a=", [""]),
+        ("a=&a=1&&a", ["", "1", ""]),
+        ("a=1=2", ["1=2"]),
+        ("a=1;a=2", ["1;a=2"]),
+        ("b=1;a=2", []),
+        ("a=1+2%2B3%263", ["1 2+3&3"]),
+        ("%61=%31", ["1"]),
+        ("a=%2531", ["%31"]),  # decoded once
+        ("a=caf%C3%A9", ["caf\u00e9"]),
+        ("a=caf\xc3\xa9", ["caf\xc3\xa9"]),  # bytes that should have been percent-encoded
+        ("a=%E9%", ["\ufffd%"]),
+        ("a=%zz%0d%0a%00", ["%zz\r\n\0"]),
+        ("A=1&a[]=1& a=1&?a=1&aa=1", []),
+    ],
+)
+def test_a_query_parameter_has_all_its_values(query: str | None, values: list[str]) -> None:
+    assert post(QUERY_STRING=query).query("a") == values
+
+
+@total
+@hypothesis.given(pairs=st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.text())))
+def test_whatever_is_written_into_a_query_is_read_from_it(pairs: list[tuple[str, str]]) -> None:
+    written = [value for name, value in pairs if name == "a"]
+    assert post(QUERY_STRING=urlencode(pairs)).query("a") == written
+    assert post(QUERY_STRING=urlencode(pairs, quote_via=quote)).query("a") == written
+
+
+@total
+@hypothesis.given(
+    query=ANY_TEXT | st.text("&=;+%a\xe9\0 0123456789abcdef") | ANY_TEXT.map("a=".__add__),
+    name=ANY_TEXT | st.just("a"),
+)
+def test_reading_a_query_is_total(query: str, name: str) -> None:
+    values = post(QUERY_STRING=query).query(name)
+    assert all(type(value) is str for value in values)
+    assert post(QUERY_STRING=f"{query}&a=1").query("a")[-1] == "1"
+
+
+def test_a_query_of_any_length_is_read() -> None:
+    assert post(QUERY_STRING="a=1&" * 50_000).query("a") == ["1"] * 50_000
+    assert post(QUERY_STRING="a=" + "%" * 200_000).query("a") == ["%" * 200_000]
+
+
 def test_a_request_does_not_show_its_headers_when_it_is_printed() -> None:
     request = post(b'{"password": "python"}', HTTP_AUTHORIZATION="Basic bWlndWVsOnB5dGhvbg==")
     assert "bWlndWVs" not in repr(request)
@@ -447,6 +502,14 @@ def test_json_has_its_members_sorted_and_ends_in_a_newline() -> None:
         b'{"a": [1, null], "b": "\\u00e9\\u2028"}\n',
         (("Content-Type", "application/json"), ("X-More", "1")),
     )
+
+
+def test_an_answer_with_more_headers_is_the_same_answer_but_for_them() -> None:
+    first, second, third = ("X-First", "1"), ("X-Second", "2"), ("X-Second", "3")
+    response = Response(201, b"a", (first,))
+    assert response.with_headers(second, third) == Response(201, b"a", (first, second, third))
+    assert response.with_headers() is response
+    assert response.headers == (first,)  # and the old one is as it was
 
 
 def test_an_answer_tells_its_status_in_words_and_its_length() -> None:

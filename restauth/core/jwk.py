@@ -1,0 +1,197 @@
+"""A key ring as a JWK Set, and the keys that none may hold.
+
+Rule: what cannot be read whole is refused, and so is every key that could be guessed. The private
+set (RFC 7517) is the file that we keep; the public one has no secret in it, whatever the ring.
+"""
+
+import json
+import re
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any, cast, get_args
+
+from restauth.core import json_text
+from restauth.core.keyring import Algorithm, Key, KeyPair, KeyRing
+from restauth.errors import MalformedRequest, UnusableKeyRing
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+MIN_SECRET_LENGTH = 32  # bytes: HS256 wants a key as long as its digest, RFC 7518 section 3.2
+MAX_TIME = 253_402_300_799  # the year 9999 ends: what no calendar shows was never a time
+MIN_DISTINCT_BYTES = 12  # 32 random bytes have fewer about once in 10^20; a padded word often has
+
+_KINDS: dict[str, dict[str, str]] = {
+    "HS256": {"kty": "oct"},
+    "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
+    "ES256": {"kty": "EC", "crv": "P-256"},
+}
+_KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Keys of 32 bytes and more that stand in published tutorials and standards (CVE-2025-45768 and its
+# kin: a library verifies with any key, so the guard stands here). Shorter ones fall by length.
+_FAMOUS = frozenset(
+    {
+        b"the quick brown fox jumps over the lazy dog",  # REST-auth
+        b"a-string-secret-at-least-256-bits-long",  # jwt.io
+        b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",  # FastAPI's tutorial
+        bytes.fromhex("09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"),
+        # RFC 7515 appendix A.1 and RFC 7520 section 3.5
+        urlsafe_b64decode(
+            "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow=="
+        ),
+        urlsafe_b64decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),
+        # The x of RFC 8037 appendix A.1, RFC 7515 appendix A.3 and RFC 7517 appendix A.2: a public
+        # half is judged as a secret is, for theirs are published.
+        urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+        urlsafe_b64decode("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU="),
+        urlsafe_b64decode("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4="),
+        # Ed25519's points of order 8, for which anybody can sign; those of lesser orders look weak.
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
+        b"abcdefghijklmnopqrstuvwxyz012345",
+        b"abcdefghijklmnopqrstuvwxyz0123456789",
+        b"0123456789abcdefghijklmnopqrstuvwxyz",
+        bytes(range(32)),
+        bytes(range(1, 33)),
+    }
+)
+# A public key in the place of a secret is known to everybody (PyJWT's advisory of 2022).
+_OTHER_KEYS = (b"BEGIN ", b"ssh-", b"ecdsa-", b'"kty"')
+
+
+def generate_key(now: int, algorithm: Algorithm) -> Key:
+    """A new key that signs. Raises UnusableKeyRing where the extra for its algorithm is missing."""
+    kid = secrets.token_urlsafe(9)
+    if algorithm == "HS256":
+        return Key(kid, secrets.token_bytes(MIN_SECRET_LENGTH), now, None)
+    from restauth.core import asymmetric  # noqa: PLC0415 - which needs an extra
+
+    secret = asymmetric.generate_secret(algorithm)
+    return Key(kid, secret, now, None, algorithm, asymmetric.derive(algorithm, secret))
+
+
+def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
+    """Read a JWK Set. A ring that `signs` has every secret, and one key that is not retired; else
+    public halves will do. Raises UnusableKeyRing, which names the key but never its secret."""
+    try:
+        entries = json_text.parse_object(raw).get("keys")
+    except MalformedRequest:
+        raise UnusableKeyRing("The key ring is not well-formed JSON.") from None
+    if type(entries) is not list or not entries:
+        raise UnusableKeyRing('The key ring has no list of "keys".')
+    keys = tuple(_parse_key(entry, signs=signs) for entry in entries)
+    if len({key.kid for key in keys}) != len(keys):
+        raise UnusableKeyRing('Two keys of the key ring have one "kid".')
+    if signs and (keys[0].retired_at is not None or None in (key.retired_at for key in keys[1:])):
+        raise UnusableKeyRing("The first key of the ring signs, and no other may be unretired.")
+    return KeyRing(keys)
+
+
+def build(ring: KeyRing) -> bytes:
+    """The ring as a private JWK Set, one member to a line. `created_at` and `retired_at` are our
+    own members, epoch seconds; RFC 7517 section 4 lets others ignore them."""
+    entries = [
+        {
+            **(key.pair.members if key.pair else {"kty": "oct"}),
+            **_names(key),
+            "d" if key.pair else "k": _base64url(key.secret),
+            "created_at": key.created_at,
+            **({} if key.retired_at is None else {"retired_at": key.retired_at}),
+        }
+        for key in ring.keys
+    ]
+    return json.dumps({"keys": entries}, indent=1).encode("ascii") + b"\n"
+
+
+def build_public(ring: KeyRing) -> dict[str, object]:
+    """The public halves as a JWK Set; an HS256 key has none."""
+    return {"keys": [{**key.pair.members, **_names(key)} for key in ring.keys if key.pair]}
+
+
+def _names(key: Key) -> dict[str, str]:
+    return {"use": "sig", "alg": key.algorithm, "kid": key.kid}
+
+
+def _parse_key(entry: Any, *, signs: bool) -> Key:
+    if type(entry) is not dict:
+        raise UnusableKeyRing("A key of the key ring is not an object.")
+    kid, algorithm = entry.get("kid"), entry.get("alg")
+    if type(kid) is not str or not _KID.fullmatch(kid):
+        raise UnusableKeyRing('A key of the key ring has no usable "kid".')
+    kind = _KINDS.get(algorithm) if type(algorithm) is str else None
+    if kind is None or entry.get("use") != "sig" or not kind.items() <= _strings(entry).items():
+        raise UnusableKeyRing(
+            f'Key "{kid}" is no {", ".join(_KINDS)} signing key (kty, crv, alg, use).'
+        )
+    created_at, retired_at = entry.get("created_at", 0), entry.get("retired_at")
+    times = (created_at,) if retired_at is None else (created_at, retired_at)
+    if any(type(at) is not int or not 0 <= at <= MAX_TIME for at in times):
+        raise UnusableKeyRing(f'The times of key "{kid}" are not whole seconds.')
+    if algorithm == "HS256":
+        return Key(kid, _parse_secret(kid, entry.get("k")), created_at, retired_at)
+    is_public = "d" not in entry and not signs
+    secret = b"" if is_public else _parse_secret(kid, entry.get("d"))
+    pair = _parse_pair(kid, cast("Algorithm", algorithm), secret, entry)
+    return Key(kid, secret, created_at, retired_at, cast("Algorithm", algorithm), pair)
+
+
+def _parse_secret(kid: str, text: Any) -> bytes:
+    secret = _parse_base64url(text)
+    if secret is None:
+        raise UnusableKeyRing(f'The secret of key "{kid}" is not canonical Base64url.')
+    if _is_weak(secret):
+        raise _weak(kid)
+    return secret
+
+
+def _parse_pair(kid: str, algorithm: Algorithm, secret: bytes, entry: dict[str, Any]) -> KeyPair:
+    """Both halves, of the secret; or the public one, of its coordinates, where there is none."""
+    from restauth.core import asymmetric  # noqa: PLC0415 - which needs an extra
+
+    coordinates = {name: _parse_base64url(entry.get(name)) or b"" for name in ("x", "y")}
+    try:
+        if secret:
+            pair = asymmetric.derive(algorithm, secret)
+        else:
+            pair = asymmetric.read_public(algorithm, coordinates)
+    except ValueError:
+        raise UnusableKeyRing(f'Key "{kid}" is no key of its curve.') from None
+    if not pair.members.items() <= _strings(entry).items():
+        raise UnusableKeyRing(f'The public half of key "{kid}" is not that of its secret.')
+    if _is_weak(coordinates["x"]):
+        raise _weak(kid)
+    return pair
+
+
+def _weak(kid: str) -> UnusableKeyRing:
+    return UnusableKeyRing(f'Key "{kid}" is weak: short, famous, or far from random.')
+
+
+def _strings(entry: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in entry.items() if type(value) is str}
+
+
+def _parse_base64url(text: Any) -> bytes | None:
+    if type(text) is not str or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
+        return None
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    return raw if _base64url(raw) == text else None
+
+
+def _base64url(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def _is_weak(secret: bytes) -> bool:
+    bare = secret.rstrip(b"\0")  # HMAC pads a key with zeros: K and K + NUL are one key
+    return (
+        len(secret) < MIN_SECRET_LENGTH
+        or len(secret.strip(b"\0")) < MIN_SECRET_LENGTH - 8  # random keys have a NUL or two there
+        or not _FAMOUS.isdisjoint((bare, bare.strip(), secret.strip(b"\0 \t\r\n\v\f")))
+        or len(set(secret)) < MIN_DISTINCT_BYTES
+        or secret in (secret + secret)[1:-1]  # a word repeated is its own rotation
+        or any(mark in secret for mark in _OTHER_KEYS)
+    )

@@ -1,0 +1,322 @@
+"""The route table as an OpenAPI document.
+
+Rule: what the table says (paths, methods, access, secrets) is read from it, and what follows from
+it (the refusals of whoever asks for a credential or takes a body) is worked out here, once. Only
+what a handler itself gives and refuses stands in a row of its own. OpenAPI 3.1.1.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from restauth import errors
+from restauth.core import names, passwords
+from restauth.errors import Refusal
+from restauth.settings import USERNAME_PATTERN, Settings
+from restauth.web import handlers
+from restauth.web.problems import INTERNAL_ERROR, STATUSES
+from restauth.web.router import ANY_METHOD, Access, Handler, Route
+from restauth.web.wire import ALWAYS
+
+# The version of the contract, and not of the package: that is nobody's business.
+CONTRACT_VERSION = "1.0"
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a handler gives when all is well, and what it may refuse by itself.
+
+    `schema` names one of SCHEMAS, `headers` some of HEADERS; `members` are those of the JSON body,
+    all of them strings. `asks_store` is false where no store is asked.
+    """
+
+    summary: str
+    status: int
+    schema: str | None = None
+    headers: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    refusals: tuple[type[Refusal], ...] = ()
+    asks_store: bool = True
+
+
+OPERATIONS: dict[Handler, Operation] = {
+    handlers.register: Operation(
+        "Register a user",
+        201,
+        "Profile",
+        headers=("Location",),
+        members=("username", "password"),
+        refusals=(
+            errors.RegistrationClosed,
+            errors.UnacceptableUsername,
+            errors.UnacceptablePassword,
+            errors.UsernameTaken,
+            errors.Throttled,
+            errors.Busy,
+        ),
+    ),
+    handlers.show_user: Operation(
+        "Show a user's name", 200, "Profile", refusals=(errors.UnknownUser,)
+    ),
+    handlers.show_me: Operation(
+        "Show the caller's account", 200, "Account", refusals=(errors.UnknownUser,)
+    ),
+    handlers.change_password: Operation(
+        "Change the caller's password; all sessions end",
+        204,
+        members=("password",),
+        refusals=(errors.UnacceptablePassword,),
+    ),
+    handlers.close_account: Operation("Delete the caller's account", 204),
+    handlers.issue_token: Operation(
+        "Get a token: a password begins a session, a token renews within it", 200, "Token"
+    ),
+    handlers.refresh: Operation(
+        "Exchange a refresh token for its successor and a new token",
+        200,
+        "TokenPair",
+        members=("refresh_token",),
+        refusals=(errors.BadCredentials,),
+    ),
+    handlers.log_out: Operation(
+        "End the session of the presented token", 204, refusals=(errors.NoSession,)
+    ),
+    handlers.start_session: Operation(
+        "Begin a session with a refresh token", 201, "TokenPair", headers=("Location",)
+    ),
+    handlers.list_sessions: Operation("List the caller's live sessions", 200, "SessionList"),
+    handlers.end_sessions: Operation("End all sessions of the caller", 204),
+    handlers.end_session: Operation("End one session of the caller", 204),
+    handlers.reset_password: Operation(
+        "Set a new password with an operator's code",
+        204,
+        members=("code", "password"),
+        refusals=(
+            errors.UnusableCode,
+            errors.UnacceptablePassword,
+            errors.Throttled,
+            errors.Busy,
+        ),
+    ),
+    handlers.greet: Operation("Get the protected resource", 200, "Greeting"),
+    handlers.verify: Operation(
+        "Ask, as a proxy, whether a request may pass",
+        204,
+        headers=("Remote-Groups", "Remote-User"),
+        refusals=(errors.RoleRequired,),
+    ),
+    handlers.show_health: Operation("Ask whether the store answers", 200, "Health"),
+    handlers.show_keys: Operation(
+        "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
+    ),
+}
+DESCRIPTION = Operation("Get this description", 200, "Description", asks_store=False)
+
+
+def _closed(**members: Any) -> dict[str, Any]:
+    """An object with exactly these members."""
+    return {
+        "type": "object",
+        "properties": members,
+        "required": sorted(members),
+        "additionalProperties": False,
+    }
+
+
+def _ref(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_SECONDS = {"type": "integer", "minimum": 1, "description": "seconds"}
+_TIME = {"type": "string", "format": "date-time"}
+_CODES = (INTERNAL_ERROR, *sorted(refusal.code for refusal in STATUSES))
+_MEMBERS: dict[str, dict[str, Any]] = {
+    "username": {**_TEXT, "minLength": 1, "maxLength": names.MAX_LENGTH},
+    "password": {**_TEXT, "minLength": 1, "maxLength": passwords.MAX_LENGTH},
+}
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Profile": _closed(username=_TEXT),
+    "Account": _closed(
+        created_at=_TIME, id={"type": "integer", "minimum": 1}, roles=_TEXTS, username=_TEXT
+    ),
+    "Token": _closed(duration=_SECONDS, token=_TEXT),
+    "TokenPair": _closed(
+        duration=_SECONDS, refresh_duration=_SECONDS, refresh_token=_TEXT, token=_TEXT
+    ),
+    "Session": _closed(
+        id=_TEXT,
+        created_at=_TIME,
+        last_used_at=_TIME,
+        expires_at=_TIME,
+        peer=_TEXT,
+        user_agent=_TEXT,
+        current={"type": "boolean"},
+    ),
+    "SessionList": _closed(sessions={"type": "array", "items": _ref("schemas", "Session")}),
+    "Greeting": _closed(data=_TEXT),
+    "Health": _closed(status={"const": "ok"}),
+    "KeySet": _closed(keys={"type": "array", "items": _ref("schemas", "PublicKey")}),
+    "PublicKey": {
+        "type": "object",
+        "properties": dict.fromkeys(("alg", "crv", "kid", "kty", "use", "x", "y"), _TEXT),
+        "required": ["alg", "crv", "kid", "kty", "use", "x"],
+        "additionalProperties": False,
+    },
+    "Description": {"type": "object"},
+    "Problem": _closed(
+        type={"enum": [f"urn:restauth:problem:{code}" for code in _CODES]},
+        title=_TEXT,
+        status={"type": "integer"},
+        detail=_TEXT,
+    ),
+}
+HEADERS: dict[str, dict[str, Any]] = {  # each is there whenever it is listed
+    "Accept": {"description": "the media type that a body must have"},
+    "Location": {"description": "where the new resource lives"},
+    "Remote-Groups": {"description": "the user's roles, comma-separated"},
+    "Remote-User": {"description": "the username, percent-encoded where it is not visible ASCII"},
+    "Retry-After": {"description": "the wait before the next attempt", "schema": _SECONDS},
+    "WWW-Authenticate": {"description": "the challenges, each in a line of its own"},
+    **{name: {"schema": {"const": value}} for name, value in ALWAYS},
+}
+_HEADERS_OF_STATUS = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
+}
+_PARTS: dict[str, dict[str, Any]] = {
+    "id": {"type": "integer", "minimum": 0},
+    "sid": {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+}
+
+
+def build(routes: Iterable[Route], settings: Settings, server: str) -> dict[str, Any]:
+    """The document; `server` is the address, or the path, below which the routes are."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        for method in METHODS if route.method == ANY_METHOD else (route.method,):
+            item = paths.setdefault(route.path, _path_item(route.path))
+            item[method.lower()] = _operation(route, method, settings)
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "restauth",
+            "version": CONTRACT_VERSION,
+            "summary": "A small auth service for REST APIs",
+            "description": "HEAD is answered where GET is, OPTIONS everywhere, with Allow. "
+            "Any other path is 404, any other method 405, with Allow. "
+            "A token is presented as Bearer, or as the Basic username with any password.",
+        },
+        "servers": [{"url": server}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "headers": {
+                name: {"required": True, "schema": _TEXT, **header}
+                for name, header in HEADERS.items()
+            },
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            },
+        },
+    }
+
+
+def _path_item(path: str) -> dict[str, Any]:
+    parts = re.findall(r"{([a-z]+)}", path)
+    if not parts:
+        return {}
+    return {
+        "parameters": [
+            {"name": part, "in": "path", "required": True, "schema": _PARTS[part]} for part in parts
+        ]
+    }
+
+
+def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
+    operation = OPERATIONS.get(route.handler, DESCRIPTION)
+    name = route.handler.__name__
+    described: dict[str, Any] = {
+        "operationId": f"{name}_{method.lower()}" if route.method == ANY_METHOD else name,
+        "summary": operation.summary,
+        "security": _security(route.access),
+        "responses": {str(operation.status): _success(operation), **_failures(route, settings)},
+    }
+    if operation.members:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _body(operation.members, settings)}},
+        }
+    if route.is_for_proxies:
+        role = {"name": "role", "in": "query", "description": "the user must have them all"}
+        described["parameters"] = [{**role, "schema": _TEXTS}]
+    return described
+
+
+def _security(access: Access) -> list[dict[str, list[str]]]:
+    schemes = {Access.ANYONE: (), Access.USER: ("basic", "bearer"), Access.PASSWORD: ("basic",)}
+    return [{scheme: []} for scheme in schemes[access]]
+
+
+def _body(members: Iterable[str], settings: Settings) -> dict[str, Any]:
+    """An object that may have more members: they are ignored."""
+    properties = {name: _MEMBERS.get(name, _TEXT) for name in members}
+    # An operator's own pattern may be one that only Python reads; ECMA-262 is what is asked for.
+    if "username" in properties and settings.username_pattern.pattern == USERNAME_PATTERN:
+        properties["username"] = {**properties["username"], "pattern": f"^{USERNAME_PATTERN}$"}
+    return {"type": "object", "properties": properties, "required": list(members)}
+
+
+def _success(operation: Operation) -> dict[str, Any]:
+    phrase = HTTPStatus(operation.status).phrase
+    answer = {"description": phrase, "headers": _headers(operation.headers)}
+    if operation.schema:
+        schema = _ref("schemas", operation.schema)
+        answer["content"] = {"application/json": {"schema": schema}}
+    return answer
+
+
+def _failures(route: Route, settings: Settings) -> dict[str, dict[str, Any]]:
+    """By status: which refusals have it here."""
+    codes: dict[int, list[str]] = {500: [INTERNAL_ERROR]}
+    for refusal in sorted(set(_refusals(route, settings)), key=lambda refusal: refusal.code):
+        codes.setdefault(STATUSES[refusal][0], []).append(refusal.code)
+    return {
+        str(status): {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(codes[status])}",
+            "headers": _headers(_HEADERS_OF_STATUS.get(HTTPStatus(status), ())),
+            "content": {"application/problem+json": {"schema": _ref("schemas", "Problem")}},
+        }
+        for status in sorted(codes)
+    }
+
+
+def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
+    operation = OPERATIONS.get(route.handler, DESCRIPTION)
+    yield errors.MalformedRequest  # the Host of any request
+    yield from operation.refusals
+    if operation.asks_store:
+        yield errors.StoreUnavailable
+    if "{" in route.path:
+        yield errors.NotFound
+    if route.access is not Access.ANYONE:
+        yield from (errors.BadCredentials, errors.Busy)
+        yield errors.Barred if route.is_for_proxies else errors.Throttled
+    if route.access is Access.PASSWORD:
+        yield errors.PasswordRequired
+    if operation.members:
+        yield from (errors.LengthRequired, errors.BodyTooLarge, errors.UnsupportedMediaType)
+    if settings.require_https and not route.is_open:
+        yield errors.HttpsRequired
+
+
+def _headers(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {name: _ref("headers", name) for name in (*(name for name, _ in ALWAYS), *names)}

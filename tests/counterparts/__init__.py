@@ -1,0 +1,1 @@
+"""Other people's software, the real thing, with restauth at its door."""
