@@ -341,6 +341,18 @@ def test_every_refusal_has_a_status_and_every_status_a_refusal() -> None:
     assert set(STATUSES) == concrete
 
 
+def test_the_readme_names_every_counterpart_and_the_version_that_is_run() -> None:
+    rows = rows_of("Works with")
+    shown = {(row[0], row[1]) for row in rows}
+    config = (ROOT / "setup.cfg").read_text()
+    pinned = {tuple(line.strip().split("==")) for line in config.splitlines() if "==" in line}
+    assert len(pinned) > 10
+    assert pinned <= shown
+    assert all((ROOT / "tests/counterparts" / row[3].strip("`")).exists() for row in rows)
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "jose@" + dict(shown)["jose (Node 20)"] in script
+
+
 def test_every_threat_names_a_file_and_a_test_that_exist() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     rows = rows_of("Security")

@@ -1,0 +1,212 @@
+"""A real browser: what the script of a page may do, and what it may not.
+
+Rule: a page calls by fetch as any page would, and sees what the browser lets it see.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import basic, bearer
+from tests.counterparts.conftest import library, program
+from tests.processes import PATIENCE, Answer, Server
+from tests.test_journeys import BIN
+
+webdriver, errors = library("selenium.webdriver"), library("selenium.common.exceptions")
+CHROMIUM, CHROMEDRIVER = program("chromium"), program("chromedriver")
+# Another name for here; the rest of the world is not to be found.
+HOSTS = "MAP site.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root cannot have one, and all the pages are ours
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-background-networking",
+    "--no-first-run",
+    f"--host-resolver-rules={HOSTS}",
+)
+# A page, and below /api/ a restauth of its own.
+PAGES = """
+from restauth import create_app
+
+service = create_app()
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"].startswith("/api/"):
+        return service(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [b"<!DOCTYPE html><title>A page</title>"]
+"""
+# What a script sees of an answer, or the name of the error where it is shown none.
+FETCH = """
+return fetch(...arguments).then(
+    async answer => [answer.status, Object.fromEntries(answer.headers), await answer.text()],
+    error => error.name);
+"""
+SHUT = {"max_failures": "1"}  # by the first wrong password
+JSON = {"Content-Type": "application/json"}
+
+
+class Withheld(Exception):
+    """The browser shows the script no answer."""
+
+
+class Page:
+    """The page that is open in the browser."""
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self.browser = browser
+        browser.get(address)
+        assert self.goes_on()
+
+    def fetch(self, url: str, **options: object) -> Answer:
+        """As the script of the page does it. Raises Withheld."""
+        seen = self.browser.execute_script(FETCH, url, options)
+        if isinstance(seen, str):
+            raise Withheld(seen)
+        status, headers, text = seen
+        return Answer(status, headers, text.encode())
+
+    def goes_on(self) -> bool:
+        """Whether it runs a script at once, with no window of the browser's own before it."""
+        return bool(self.browser.execute_script("return document.title") == "A page")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    home = tmp_path_factory.mktemp("home")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={home / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.ChromeService(CHROMEDRIVER, env={**os.environ, "HOME": str(home)})
+    browser = webdriver.Chrome(options, driver)
+    try:
+        browser.set_page_load_timeout(PATIENCE)
+        browser.set_script_timeout(PATIENCE)
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("site")
+    (directory / "pages.py").write_text(PAGES)
+    command = (BIN / "waitress-serve", "--listen=127.0.0.1:0", "pages:app")
+    with Server.start(directory, *command, **SHUT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, site: Server) -> Iterator[Server]:
+    """Another origin than the site's, whose pages may call it."""
+    directory = tmp_path_factory.mktemp("service")
+    with Server.start(directory, cors_origins=site.address, **SHUT) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Any, site: Server) -> Page:
+    return Page(browser, site.address)
+
+
+def credentials(username: str) -> str:
+    return json.dumps({"username": username, "password": "python"})
+
+
+def test_a_page_of_another_origin_registers_logs_in_refreshes_and_logs_out(
+    page: Page, service: Server
+) -> None:
+    users, token, sessions, resource = (
+        f"{service.address}/api/{path}" for path in ("users", "token", "sessions", "resource")
+    )
+    password = basic("miguel", "python")
+
+    registered = page.fetch(users, method="POST", headers=JSON, body=credentials("miguel"))
+    assert (registered.status, registered.json) == (201, {"username": "miguel"})
+    assert page.fetch(registered.headers["location"]).json == {"username": "miguel"}
+
+    first = page.fetch(token, headers=password).json["token"]
+    assert page.fetch(resource, headers=bearer(first)).json == {"data": "Hello, miguel!"}
+
+    began = page.fetch(sessions, method="POST", headers=password)
+    assert began.status == 201
+    assert began.headers["location"].startswith(f"{sessions}/")
+    body = json.dumps({"refresh_token": began.json["refresh_token"]})
+    renewed = page.fetch(token, method="POST", headers=JSON, body=body).json["token"]
+    assert page.fetch(resource, headers=bearer(renewed)).status == 200
+
+    assert page.fetch(token, method="DELETE", headers=bearer(renewed)).status == 204
+    assert page.fetch(resource, headers=bearer(renewed)).status == 401
+    ended = page.fetch(began.headers["location"], method="DELETE", headers=bearer(first))
+    assert (ended.status, ended.json["title"]) == (404, "Not found")
+    assert page.fetch(resource, headers=bearer(first)).status == 200
+
+
+@pytest.mark.parametrize("called", ["service", "site"])
+def test_a_wrong_password_is_an_answer_to_the_script_and_opens_no_window(
+    page: Page, called: str, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(called)
+    server.register("susan", "python")
+    resource = f"{server.address}/api/resource"
+    for headers in ({}, basic("susan", "ruby")):
+        refused = page.fetch(resource, headers=headers)
+        assert (refused.status, refused.json["detail"]) == (401, "Unauthorized Access")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["www-authenticate"] == 'Bearer realm="Authentication Required"'
+        assert page.goes_on()
+    throttled = page.fetch(resource, headers=basic("susan", "python"))
+    assert throttled.status == 429
+    assert int(throttled.headers["retry-after"]) > 0
+
+
+def test_a_listed_page_reads_nothing_that_was_asked_with_cookies(
+    page: Page, service: Server
+) -> None:
+    health = f"{service.address}/api/health"
+    assert page.fetch(health).status == 200
+    with pytest.raises(Withheld, match="TypeError"):
+        page.fetch(health, credentials="include")
+
+
+def test_over_plain_http_the_window_opens_to_a_script_that_does_not_say_what_it_is(
+    browser: Any, site: Server
+) -> None:
+    page = Page(browser, site.address.replace("127.0.0.1", "site.test"))
+    says = {"X-Requested-With": "XMLHttpRequest"}
+    assert page.fetch("/api/resource", headers=says).status == 401
+    assert page.goes_on()
+    browser.set_script_timeout(1)  # until somebody types a password, which nobody does
+    with pytest.raises(errors.TimeoutException):
+        page.fetch("/api/resource")
+    browser.set_script_timeout(PATIENCE)
+
+
+def test_a_page_of_an_origin_that_is_not_listed_reads_nothing_and_registers_nobody(
+    browser: Any, site: Server, service: Server
+) -> None:
+    page = Page(browser, site.address.replace("127.0.0.1", "localhost"))
+    last = service.register("ann")
+    users = f"{service.address}/api/users"
+    body = credentials("eve")
+    for url, options in (
+        (f"{service.address}/api/health", {}),
+        (f"{service.address}/api/resource", {}),
+        (f"{service.address}/api/token", {"headers": basic("ann", "pw")}),
+        (users, {"method": "POST", "headers": JSON, "body": body}),
+        (users, {"method": "POST", "body": body}),  # as text, which needs no leave to be sent
+    ):
+        with pytest.raises(Withheld, match="TypeError"):
+            page.fetch(url, **options)
+    blind = page.fetch(users, method="POST", body=body, mode="no-cors")
+    assert blind == (0, {}, b"")
+    assert service.get(f"/api/users/{last + 1}").status == 400
+    assert service.log_in("ann")

@@ -1,0 +1,544 @@
+"""Real proxies that ask /api/verify before they let a request through.
+
+Rule: the configurations are the README's own, word for word but for the addresses, in a frame that
+lets a process run in the foreground and keep to its directory.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from http.client import HTTPConnection
+from itertools import count
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from threading import Thread
+from time import time
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+from restauth import settings
+from restauth.core.tokens import AccessTokens, Claims
+from restauth.services import build_keys
+from tests.conftest import basic, bearer
+from tests.counterparts.conftest import program
+from tests.processes import PATIENCE, SERVE, Server, run, until_deadline
+from tests.test_journeys import README, examples
+
+
+class Proxy(NamedTuple):
+    """Its command, its files by the README's language of them, the frame around the first of them,
+    and what it says when restauth is gone."""
+
+    command: tuple[str, ...]
+    files: dict[str, str]
+    frame: str
+    status_when_alone: int
+
+
+NGINX_FRAME = """
+daemon off; master_process off; pid nginx.pid; error_log stderr; events {}
+http {
+    access_log off; client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    %s
+}
+"""
+CADDY_FRAME = "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n%s"
+CADDY_HOMES = ("HOME=.", "XDG_CONFIG_HOME=.", "XDG_DATA_HOME=.")
+PROXIES = {
+    "nginx": Proxy(
+        ("nginx", "-p", ".", "-e", "stderr", "-c", "nginx.conf"),
+        {"nginx": "nginx.conf"},
+        NGINX_FRAME,
+        500,
+    ),
+    "caddy": Proxy(
+        ("env", *CADDY_HOMES, "caddy", "run", "--config", "Caddyfile"),
+        {"caddyfile": "Caddyfile"},
+        CADDY_FRAME,
+        502,
+    ),
+    "haproxy": Proxy(
+        ("haproxy", "-db", "-f", "haproxy.cfg"),
+        {"haproxy": "haproxy.cfg", "lua": "verify.lua"},
+        "%s",
+        503,
+    ),
+}
+
+BASIC = 'Basic realm="Authentication Required", charset="UTF-8"'
+BEARER = 'Bearer realm="Authentication Required"'
+STALE = 'Bearer realm="Authentication Required", error="invalid_token"'
+HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW")
+MAX_FAILURES = 3
+
+Header = tuple[str, str]
+
+_numbers = count(1)
+
+
+class Seen(NamedTuple):
+    """A request as it has come to the application; headers by their names in the environ."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Application:
+    """Says hello to whom it is told to. Like most, it takes Remote_User for Remote-User."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        headers = {name: text for name, text in environ.items() if name.startswith("HTTP_")}
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        request = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]
+        self.seen.append(Seen(*request, headers, body))
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        hello = f"Hello, {headers.get('HTTP_REMOTE_USER')}!".encode()
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [hello]
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Its host and port."""
+        with make_server("127.0.0.1", 0, self, _ThreadingServer, _QuietHandler) as server:
+            thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            try:
+                yield f"127.0.0.1:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Standard error is for the tests."""
+
+
+class Site(NamedTuple):
+    directory: Path
+    restauth: Server
+    application: Application
+    address: str  # the application's
+
+
+class Person(NamedTuple):
+    """A user whose password is `pw`."""
+
+    id: int
+    name: str
+
+
+class Reply(NamedTuple):
+    status: int
+    challenges: list[str]
+    body: bytes
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """restauth as the README says that it be served, and an application; no proxy yet."""
+    (options,) = re.findall(r"`restauth serve( --trusted-proxy[^`]*)`", README)
+    rules = {"audit_log": "audit.log", "username_pattern": ".+", "max_failures": str(MAX_FAILURES)}
+    directory = tmp_path_factory.mktemp("site")
+    application = Application()
+    with (
+        Server.start(directory, *SERVE, *options.split(), **rules) as restauth,
+        application.served() as address,
+    ):
+        yield Site(directory, restauth, application, address)
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def proxy(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp(request.param)
+    with started(request.param, directory, site.restauth, site.address) as server:
+        yield server
+
+
+@pytest.fixture
+def seen(site: Site) -> list[Seen]:
+    """What comes to the application from now on."""
+    site.application.seen.clear()
+    return site.application.seen
+
+
+@pytest.fixture
+def ada(site: Site) -> Person:
+    name = f"ada{next(_numbers)}"
+    return Person(site.restauth.register(name), name)
+
+
+@pytest.fixture(scope="module")
+def editor(site: Site) -> Person:
+    assert run(site.directory, "user", "add", "eve", "--password-stdin", stdin="pw").returncode == 0
+    assert run(site.directory, "user", "roles", "eve", "+editor", "+viewer").returncode == 0
+    return Person(0, "eve")
+
+
+@contextmanager
+def started(
+    name: str,
+    directory: Path,
+    restauth: Server,
+    application: str,
+    replaced: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """The README's proxy, as soon as it listens, with some files replaced."""
+    program(name)
+    proxy = PROXIES[name]
+    port = free_port()
+    for language, file in proxy.files.items():
+        (text,) = examples(language, "")
+        for there, here in {
+            "127.0.0.1:5000": str(urlsplit(restauth.address).netloc),
+            "127.0.0.1:8000": application,
+            "listen 8080": f"listen 127.0.0.1:{port}",
+            "bind :8080": f"bind 127.0.0.1:{port}",
+            ":8080 {": f":{port} {{",
+            "/etc/haproxy/": "",
+        }.items():
+            text = text.replace(there, here)
+        frame = proxy.frame if file in proxy.command else "%s"
+        (directory / file).write_text((replaced or {}).get(file) or frame.replace("%s", text))
+    with Server.start(directory, *proxy.command) as server:
+        server.addresses = [f"http://127.0.0.1:{port}"]
+        for _ in until_deadline():
+            assert server.process.poll() is None, server.output
+            try:
+                server.connect().close()
+                break
+            except ConnectionRefusedError:
+                pass
+        yield server
+
+
+def free_port() -> int:
+    """A proxy does not say which port it took, and so has to be told one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def password(person: Person, text: str = "pw") -> Header:
+    return "Authorization", basic(person.name, text)["Authorization"]
+
+
+def token(text: str) -> Header:
+    return "Authorization", bearer(text)["Authorization"]
+
+
+def say(
+    connection: HTTPConnection, method: str, path: str, *headers: Header, body: bytes = b""
+) -> Reply:
+    """One request, whose headers may stand twice and are sent as they are."""
+    connection.putrequest(method, path)
+    for name, text in headers:
+        connection.putheader(name, text)
+    if body:
+        connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body or None)
+    response = connection.getresponse()
+    challenges = response.headers.get_all("WWW-Authenticate") or []
+    assert not [name for name in response.headers if name.lower().startswith("remote")]
+    return Reply(response.status, challenges, response.read())
+
+
+def ask(proxy: Server, method: str, path: str, *headers: Header, body: bytes = b"") -> Reply:
+    """One request on a connection of its own."""
+    with closing(proxy.connect()) as connection:
+        return say(connection, method, path, *headers, body=body)
+
+
+def events(site: Site, person: Person) -> list[dict[str, Any]]:
+    """What the audit log has on somebody."""
+    lines = [json.loads(line) for line in (site.directory / "audit.log").read_text().splitlines()]
+    return [line for line in lines if line["user_id"] == person.id]
+
+
+# Who comes through
+
+
+def test_a_live_credential_comes_through_as_a_name_and_not_as_itself(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    live = site.restauth.log_in(ada.name)
+    as_username = "Authorization", basic(live, "x")["Authorization"]
+    for credential in (password(ada), token(live), as_username):
+        hello = f"Hello, {ada.name}!".encode()
+        assert ask(proxy, "GET", "/page?a=1&a=%20", credential) == (200, [], hello)
+        method, path, query, headers, body = seen.pop()
+        assert (method, path, query, body) == ("GET", "/page", "a=1&a=%20", b"")
+        assert headers["HTTP_REMOTE_USER"] == ada.name
+        assert headers.get("HTTP_REMOTE_GROUPS", "") == ""
+        assert "HTTP_AUTHORIZATION" not in headers
+        assert credential[1] not in str(headers)
+
+
+def test_nobody_comes_through_without_a_live_credential(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    ended = site.restauth.log_in(ada.name)
+    assert site.restauth.request("DELETE", "/api/token", bearer(ended)).status == 204
+    for credential, challenges in (
+        ((), [BASIC, BEARER]),
+        ((password(ada, "ruby"),), [BASIC, BEARER]),
+        ((("Authorization", "Basic junk"),), [BASIC, BEARER]),
+        ((token("junk"),), [STALE]),
+        ((token(ended),), [STALE]),
+    ):
+        reply = ask(proxy, "GET", "/page", *credential)
+        assert reply.status == 401
+        may_be_one = "nginx.conf" in str(proxy.process.args)  # some versions relay the first alone
+        assert reply.challenges in ((challenges, challenges[:1]) if may_be_one else (challenges,))
+    assert seen == []
+
+
+def test_an_expired_token_does_not_come_through(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    """It is as good as another in all but its times."""
+    keys = build_keys(settings.load({}, {"key_file": site.directory / "restauth.keys"}))
+    keys.read()
+    tokens = AccessTokens("restauth", "restauth", 600)
+    now = int(time())
+    claims = tokens.verify(site.restauth.log_in(ada.name), lambda kid: keys.find(kid, 600), now)
+
+    def minted(claims: Claims) -> Header:
+        return token(tokens.mint(claims, keys.ring.signing_key))
+
+    fresh = replace(claims, issued_at=now - 100, expires_at=now + 500)
+    assert ask(proxy, "GET", "/page", minted(fresh)).status == 200
+    seen.clear()
+    expired = replace(claims, issued_at=now - 600, expires_at=now)
+    assert ask(proxy, "GET", "/page", minted(expired))[:2] == (401, [STALE])
+    assert seen == []
+
+
+def test_two_authorization_headers_do_not_come_through(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    good = password(ada), token(site.restauth.log_in(ada.name))
+    for first in good:
+        for second in (*good, ("Authorization", "Basic junk"), ("Authorization", "")):
+            for both in ((first, second), (second, first)):
+                assert ask(proxy, "GET", "/page", *both).status in (400, 401)
+    assert seen == []
+
+
+def test_every_method_is_judged(proxy: Server, seen: list[Seen], ada: Person) -> None:
+    preflight = ("Origin", "https://app.example.org"), ("Access-Control-Request-Method", "PUT")
+    for method in HTTP_METHODS:
+        for headers in ((), preflight):
+            assert ask(proxy, method, "/page", *headers).status == 401, method
+            assert ask(proxy, method, "/admin", *headers).status == 401, method
+    for method, path in (("TRACE", "/"), ("CONNECT", "/"), ("OPTIONS", "*")):
+        ask(proxy, method, path)  # a proxy may have an answer of its own
+    assert seen == []
+    for method in HTTP_METHODS:
+        assert ask(proxy, method, "/page", password(ada)).status == 200, method
+    assert tuple(request.method for request in seen) == HTTP_METHODS
+
+
+def test_each_request_of_a_connection_is_judged_by_itself(
+    proxy: Server, seen: list[Seen], editor: Person
+) -> None:
+    with closing(proxy.connect()) as connection:
+        for path in ("/admin", "/page"):
+            assert say(connection, "GET", path, password(editor)).status == 200
+            assert say(connection, "GET", path).status == 401
+    assert [request.path for request in seen] == ["/admin", "/page"]
+
+
+def test_a_body_comes_through_whole_and_is_none_of_restauths_business(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    body = bytes(range(256)) * 1000  # restauth would refuse one of this length
+    assert ask(proxy, "POST", "/page", body=body).status == 401
+    assert seen == []
+    assert ask(proxy, "POST", "/page", password(ada), body=body).status == 200
+    assert seen[0].body == body
+
+
+# As whom
+
+
+@pytest.mark.parametrize(
+    "spoofed",
+    [
+        [("Remote-User", "root"), ("Remote-Groups", "editor")],
+        [("remote-user", "root"), ("REMOTE-GROUPS", "editor")],
+        [("Remote_User", "root"), ("remote_groups", "editor")],
+        [
+            ("Remote-User", "root"),
+            ("Remote-User", ""),
+            ("Remote-Groups", "a"),
+            ("Remote-Groups", "b"),
+        ],
+        [("Remote-User", "root"), ("Connection", "close, Remote-User, Remote-Groups")],
+    ],
+    ids=["plain", "other case", "underscore", "twice", "hop by hop"],
+)
+def test_restauth_alone_says_who_it_is(
+    proxy: Server, seen: list[Seen], ada: Person, spoofed: list[Header]
+) -> None:
+    assert ask(proxy, "GET", "/page", *spoofed).status == 401
+    assert seen == []
+    for headers in ((*spoofed, password(ada)), (password(ada), *spoofed)):
+        assert ask(proxy, "GET", "/page", *headers).status == 200
+        told = seen.pop().headers
+        assert told["HTTP_REMOTE_USER"] == ada.name
+        assert told.get("HTTP_REMOTE_GROUPS", "") == ""
+
+
+def test_a_name_of_any_characters_arrives_in_percent_encoding(
+    proxy: Server, site: Site, seen: list[Seen]
+) -> None:
+    number = next(_numbers)
+    zoe = Person(site.restauth.register(f"Zoë {number}%41"), f"Zoë {number}%41")
+    assert ask(proxy, "GET", "/page", password(zoe)).status == 200
+    assert seen[0].headers["HTTP_REMOTE_USER"] == f"Zo%C3%AB%20{number}%2541"
+
+
+# Where a role is asked for
+
+
+ADMIN_PATHS = (
+    "/admin", "/admin/", "/admin/x?role=", "/admin?role=viewer", "/admin?a=1&role=%00#", "/admin??",
+    "/%61dmin/", "/%61%64%6d%69%6e", "//admin/", "/./admin", "/x/../admin/", "/x/%2e%2e/admin",
+    "/x/..%2Fadmin", "/%2Fadmin", "/admin%2F", "/admin;x", "http://127.0.0.1/admin", "admin",
+)  # fmt: skip
+
+
+def test_a_missing_role_keeps_out_whatever_the_client_writes(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    for path in ADMIN_PATHS:
+        assert ask(proxy, "GET", path, password(ada)).status in (400, 403), path
+        assert ask(proxy, "GET", path).status in (400, 401), path
+    assert ask(proxy, "GET", "/admin", password(ada))[:2] == (403, [])
+    assert seen == []
+
+
+def test_a_role_lets_in_whatever_the_client_asks_for(
+    proxy: Server, seen: list[Seen], editor: Person
+) -> None:
+    for path in ("/admin", "/admin/", "/page"):
+        for query in ("", "role=", "role=nobody", "role=editor&role=nobody"):
+            assert ask(proxy, "GET", f"{path}?{query}", password(editor)).status == 200
+            request = seen.pop()
+            assert (request.path, request.query) == (path, query)
+            assert request.headers["HTTP_REMOTE_GROUPS"] == "editor,viewer"
+
+
+def test_a_page_without_a_role_asks_for_none(proxy: Server, seen: list[Seen], ada: Person) -> None:
+    for path in ("/page?role=editor", "/page?role=", "/?", "/api/verify?role=editor"):
+        assert ask(proxy, "GET", path, password(ada)).status == 200, path
+
+
+def test_what_restauth_tells_the_proxy_is_told_to_nobody_else(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    """There is no such path, or it is the application's own; `say` looks at the headers."""
+    for path in ("/api/verify", "/_verify", "/_verify?x", "/_verify_editor", "/%5Fverify"):
+        assert ask(proxy, "GET", path).status in (401, 404), path
+        assert seen == []
+        reply = ask(proxy, "GET", path, password(ada))
+        assert (reply.status, len(seen)) in ((200, 1), (404, 0)), path
+        seen.clear()
+
+
+# What else is relayed
+
+
+def test_a_pages_own_fetch_is_not_asked_for_a_password(proxy: Server) -> None:
+    """Or the browser would open its window."""
+    for header in (("Sec-Fetch-Mode", "cors"), ("X-Requested-With", "XMLHttpRequest")):
+        assert ask(proxy, "GET", "/page", header)[:2] == (401, [BEARER])
+
+
+def test_a_guesser_is_shut_out_with_403_and_a_token_goes_on(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    live = token(site.restauth.log_in(ada.name))
+    for _ in range(MAX_FAILURES):
+        assert ask(proxy, "GET", "/page", password(ada, "ruby")).status == 401
+    for text in ("ruby", "pw"):
+        assert ask(proxy, "GET", "/page", password(ada, text))[:2] == (403, [])
+    assert seen == []
+    assert ask(proxy, "GET", "/page", live).status == 200
+
+
+def test_the_throttle_sees_the_client_and_not_the_proxy_nor_what_the_client_claims(
+    proxy: Server, site: Site, ada: Person
+) -> None:
+    url = urlsplit(proxy.address)
+    claimed = ("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-For", "203.0.113.8")
+    elsewhere = "127.0.0.2", 0
+    with closing(
+        HTTPConnection(str(url.hostname), url.port, timeout=PATIENCE, source_address=elsewhere)
+    ) as connection:
+        for headers in ((), claimed):
+            reply = say(connection, "GET", "/page", *headers, password(ada, "ruby"))
+            assert reply.status == 401
+    failed = [event["peer"] for event in events(site, ada) if event["event"] == "login_failed"]
+    assert failed == ["127.0.0.2", "127.0.0.2"]
+
+
+def test_a_page_with_its_assets_costs_one_hash(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    with closing(proxy.connect()) as connection:
+        for number in range(50):
+            assert say(connection, "GET", f"/{number}.png", password(ada)).status == 200
+    assert len(seen) == 50
+    assert [event["event"] for event in events(site, ada)] == ["registered", "login"]
+
+
+# When something is broken
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_without_restauth_nobody_comes_through(
+    site: Site, seen: list[Seen], tmp_path: Path, name: str
+) -> None:
+    with (
+        Server.start(tmp_path, *SERVE) as restauth,
+        started(name, tmp_path, restauth, site.address) as proxy,
+    ):
+        ada = Person(restauth.register("ada"), "ada")
+        assert ask(proxy, "GET", "/page", password(ada)).status == 200
+        seen.clear()
+        restauth.process.kill()
+        restauth.wait()
+        reply = ask(proxy, "GET", "/page", password(ada))
+        assert reply[:2] == (PROXIES[name].status_when_alone, [])
+    assert seen == []
+
+
+def test_haproxy_lets_nobody_through_when_the_lua_fails(
+    site: Site, seen: list[Seen], ada: Person, tmp_path: Path
+) -> None:
+    """An error in an action is no verdict: the next rule decides."""
+    lua = 'core.register_action("verify", {"http-req"}, function() error("broken") end)'
+    with started("haproxy", tmp_path, site.restauth, site.address, {"verify.lua": lua}) as proxy:
+        assert ask(proxy, "GET", "/page", password(ada)).status == 503
+        assert "broken" in proxy.hear(re.compile("broken"))
+    assert seen == []
