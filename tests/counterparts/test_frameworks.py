@@ -3,6 +3,7 @@
 Rule: the README's own lines are what is run, and each framework is asked in its own way who it is.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -74,6 +75,8 @@ class Site:
     def run(self, mark: str) -> None:
         """The one block of the README that has this mark."""
         (block,) = examples("python", mark)
+        for module in re.findall(r"^(?:from|import) (\w+)", block, re.MULTILINE):
+            library(module)
         code = [line for line in block.splitlines() if line and "import " not in line]
         assert len(code) <= 6, "short enough to be read at a glance"
         exec(block, self.names)  # noqa: S102 - the README is ours
