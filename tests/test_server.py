@@ -203,7 +203,7 @@ def test_a_proxy_whose_word_on_the_client_is_not_taken_is_remarked_upon(
     ]
     with Server.start(tmp_path, *SERVE, *options) as behind:
         assert behind.get("/api/health").status == 200
-        behind.end(signal.SIGKILL)
+        behind.end()
     assert behind.output.count("all clients of a proxy are one peer") == remarks
 
 
