@@ -26,8 +26,7 @@ from waitress.adjustments import Adjustments
 from restauth import __version__, app, checkup, importer, server
 from restauth import settings as settings_table
 from restauth.core import passwords
-from restauth.core.jwk import ALGORITHMS
-from restauth.core.keyring import KeyRing
+from restauth.core.keyring import ALGORITHMS, KeyRing
 from restauth.errors import (
     Failure,
     InvalidSetting,

@@ -5,7 +5,7 @@ file's [DEFAULT] section belongs to all its apps, and a line there hides the lin
 section: where the name is one of ours, that stops the start.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -15,7 +15,7 @@ from restauth.errors import InvalidSetting
 from restauth.web.api import Api
 from restauth.web.middleware import AuthMiddleware
 
-_OWN = ("required", "role", "stateless")  # the guard's words that are no settings
+_WORDS = ("required", "role", "stateless")  # the guard's words that are no settings
 
 
 def main(global_settings: Mapping[str, str], /, **lines: str) -> Api:
@@ -29,14 +29,14 @@ def auth(
 ) -> AuthMiddleware:
     """`use = egg:restauth#auth`; the other lines are settings, `required`, `role` and `stateless`.
     Raises as `AuthMiddleware`."""
-    _refuse_hidden(global_settings, (*settings.NAMES, *_OWN))
-    # Or a line `app` would be an argument that is given twice.
-    settings.describe({}, {name: text for name, text in lines.items() if name not in _OWN})
+    _refuse_hidden(global_settings, (*settings.NAMES, *_WORDS))
+    # A line `app` is no setting either: the guard would take it for its argument.
+    settings.describe({}, {name: text for name, text in lines.items() if name not in _WORDS})
     keywords: dict[str, Any] = dict(lines)
     return AuthMiddleware(app, **keywords)
 
 
-def _refuse_hidden(global_settings: Mapping[str, str], names: Iterable[str]) -> None:
-    for name in names:
-        if name in global_settings:
+def _refuse_hidden(global_settings: Mapping[str, str], names: Container[str]) -> None:
+    for name in global_settings:
+        if name.lower() in names:
             raise InvalidSetting(f"{name} stands under [DEFAULT]: put it in a section of its own.")

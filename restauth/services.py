@@ -19,7 +19,7 @@ from restauth.core.hash_slots import HashSlots
 from restauth.core.hasher import Hasher
 from restauth.core.throttle import Throttle
 from restauth.core.tokens import AccessTokens
-from restauth.errors import InvalidSetting
+from restauth.errors import InvalidSetting, UnusableKeyRing
 from restauth.keys import Keys
 from restauth.logins import Logins
 from restauth.sessions import Sessions
@@ -134,7 +134,7 @@ def start_services(settings: Settings) -> Services:
     taken of the old hashes that logins may meet. Raises as `build_services`."""
     services = build_services(settings, create=True)
     services.hasher.expect(services.store.sample_old_hashes())
-    services.engine.close()  # a server may fork now, in ways that Python does not hear of
+    services.engine.close()  # uWSGI forks now, and not by os.fork: no connection may be open
     return services
 
 
@@ -144,7 +144,8 @@ def start_stateless_services(
     """Services for an app that verifies tokens only. Raises UnusableKeyRing: where there is no key
     ring none is made, for a new one would verify nothing."""
     keys = build_keys(settings, clock, signs=False)
-    keys.read()
+    if not keys.ring.keys:
+        raise UnusableKeyRing(f"The key ring {settings.key_file} has no key to verify with.")
     tokens = AccessTokens(settings.issuer, settings.audience, settings.token_duration)
     return StatelessServices(
         settings, StatelessTokens(keys, tokens, settings.token_duration, clock)

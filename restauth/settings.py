@@ -28,7 +28,7 @@ def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
 
 
 def _path(text: str) -> Path:
-    if not text or "\0" in text:
+    if not Path(text).name or "\0" in text:
         raise ValueError("not a file name")
     if "://" in text or text == ":memory:":
         raise ValueError("not a file: this restauth keeps its users in an SQLite file")
@@ -82,7 +82,7 @@ def _base_url(text: str) -> str:
 
 def _hosts(text: str) -> tuple[str, ...]:
     hosts = tuple(word.strip().lower() for word in text.split(",") if word.strip())
-    if not all(_HOST.fullmatch(host) for host in hosts):
+    if not text.isascii() or not all(_HOST.fullmatch(host) for host in hosts):
         raise ValueError("not a list of hosts, comma-separated, each with a port or without")
     return hosts
 
@@ -92,7 +92,8 @@ def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(word.strip().lower() for word in text.split(",") if word.strip())
     for origin in origins:
         scheme, _, host = origin.partition("://")
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not _HOST.fullmatch(host):
+        is_known = re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) and _HOST.fullmatch(host)
+        if not text.isascii() or not is_known:
             raise ValueError("not a list of origins, comma-separated, each scheme://host[:port]")
         if (scheme, host.rpartition(":")[2]) in (("http", "80"), ("https", "443")):
             raise ValueError(f"no browser says the port that {scheme} has anyway")

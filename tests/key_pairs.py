@@ -19,7 +19,7 @@ from tests import vectors
 
 PAIRED: tuple[Algorithm, ...] = ("EdDSA", "ES256")
 EVERY: tuple[Algorithm, ...] = ("HS256", *PAIRED)
-NEEDS_EXTRA = "EdDSA and ES256 keys need an extra: pip install 'restauth[jwks]'."
+NEEDS_EXTRA = "EdDSA and ES256 keys need the cryptography library: pip install 'PyJWT[crypto]'."
 EVERY_TWO = list(permutations(EVERY, 2))
 
 P256_ORDER = 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551

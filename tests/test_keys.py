@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -20,9 +21,9 @@ from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.keys import Keys
 from restauth.storage.keyfile import KeyFile
-from tests.conftest import Clock
+from tests.conftest import Clock, bearer
 from tests.key_pairs import EVERY, NEEDS_EXTRA, PAIRED, lose_extra, need_extra, pair_entry
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, Server, run
 from tests.storage.test_sqlite import calls_of
 
 DURATION = 600  # of the tokens here
@@ -589,3 +590,23 @@ def test_while_one_thread_reads_the_new_ring_no_other_takes_the_old_one_for_it(
         assert keys.find(kid, DURATION)
     (another,) = found
     assert another.result()
+
+
+def test_a_server_that_began_without_the_library_goes_on_with_its_keys(tmp_path: Path) -> None:
+    need_extra()
+    script = """
+import sys
+sys.modules["cryptography"] = None  # as where it is not installed
+from restauth.cli import main
+del sys.modules["cryptography"]  # and now it is
+sys.exit(main(["serve", "--listen", "127.0.0.1:0"]))
+"""
+    with Server.start(tmp_path, sys.executable, "-c", script) as server:
+        server.register("miguel")
+        old = server.log_in("miguel")
+        rotated = run(tmp_path, "key", "rotate", "--algorithm", "EdDSA")
+        assert rotated.returncode == 0, rotated.stderr
+        assert server.get("/api/resource", bearer(server.log_in("miguel"))).status == 200
+        assert server.get("/api/resource", bearer(old)).status == 200
+        server.hear(re.compile("restart, to use such keys. The keys read before stay in force"))
+        server.end()

@@ -175,7 +175,7 @@ def test_what_belongs_to_other_apps_of_the_file_is_not_looked_at(files: dict[str
     auth(page, everybodys, **files).services.close()
 
 
-@pytest.mark.parametrize("name", ["database", "realm", "required", "role", "stateless"])
+@pytest.mark.parametrize("name", ["database", "realm", "required", "role", "stateless", "Role"])
 def test_what_would_hide_a_line_of_ours_stops_the_start(
     files: dict[str, str], tmp_path: Path, name: str
 ) -> None:

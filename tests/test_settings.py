@@ -135,6 +135,8 @@ def test_a_good_value_is_taken_from_wherever_it_comes(name: str, text: str, valu
 BAD = [
     # name, text, remark
     ("database", "", "no name"),
+    ("database", ".", "no name"),
+    ("database", "/", "no name"),
     ("database", ":memory:", "another database in every thread"),
     ("database", "postgresql://localhost/users", "another engine"),
     ("database", "users\0.db", "the system would cut it"),
@@ -168,6 +170,7 @@ BAD = [
     ("allowed_hosts", "*", "no wildcards"),
     ("allowed_hosts", "a.example,b.example:port", "one good, one bad"),
     ("allowed_hosts", "[::1", "an open bracket"),
+    ("allowed_hosts", "\N{KELVIN SIGN}.example", "whose lower case is an ASCII letter"),
     ("registration", "Open", "case counts"),
     ("registration", "", "empty is no word"),
     ("public_profiles", "1", "nothing is guessed"),
@@ -231,6 +234,8 @@ BAD = [
     ("import_sha_crypt", "1", "nothing is guessed"),
     ("audit_log", "syslog://x", "not a file"),
     ("cors_origins", "*", "no wildcards"),
+    ("cors_origins", "https://\N{KELVIN SIGN}.example", "whose lower case is an ASCII letter"),
+    ("cors_origins", "https://a.example:080", "a port that no browser says"),
     ("cors_origins", "https://*.example", "no wildcards"),
     ("cors_origins", "null", "whoever hides its origin has that one"),
     ("cors_origins", "file://", "no host"),

@@ -7,14 +7,13 @@ set (RFC 7517) is the file that we keep; the public one has no secret in it, wha
 import json
 import re
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any, cast, get_args
+from base64 import urlsafe_b64decode
+from typing import Any, cast
 
-from restauth.core import json_text
+from restauth.core import base64url, json_text
 from restauth.core.keyring import Algorithm, Key, KeyPair, KeyRing
 from restauth.errors import MalformedRequest, UnusableKeyRing
 
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 MIN_SECRET_LENGTH = 32  # bytes: HS256 wants a key as long as its digest, RFC 7518 section 3.2
 MAX_TIME = 253_402_300_799  # the year 9999 ends: what no calendar shows was never a time
 MIN_DISTINCT_BYTES = 12  # 32 random bytes have fewer about once in 10^20; a padded word often has
@@ -72,13 +71,14 @@ def generate_key(now: int, algorithm: Algorithm) -> Key:
 
 def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
     """Read a JWK Set. A ring that `signs` has every secret, and one key that is not retired; else
-    public halves will do. Raises UnusableKeyRing, which names the key but never its secret."""
+    public halves will do, and also none: then all were withdrawn. Raises UnusableKeyRing, which
+    names the key but never its secret."""
     try:
         entries = json_text.parse_object(raw).get("keys")
     except MalformedRequest:
         raise UnusableKeyRing("The key ring is not well-formed JSON.") from None
-    if type(entries) is not list or not entries:
-        raise UnusableKeyRing('The key ring has no list of "keys".')
+    if type(entries) is not list or (signs and not entries):
+        raise UnusableKeyRing('The key ring has no list of "keys", or an empty one.')
     keys = tuple(_parse_key(entry, signs=signs) for entry in entries)
     if len({key.kid for key in keys}) != len(keys):
         raise UnusableKeyRing('Two keys of the key ring have one "kid".')
@@ -93,8 +93,8 @@ def build(ring: KeyRing) -> bytes:
     entries = [
         {
             **(key.pair.members if key.pair else {"kty": "oct"}),
-            **_names(key),
-            "d" if key.pair else "k": _base64url(key.secret),
+            **_labels(key),
+            "d" if key.pair else "k": base64url.build(key.secret),
             "created_at": key.created_at,
             **({} if key.retired_at is None else {"retired_at": key.retired_at}),
         }
@@ -105,10 +105,10 @@ def build(ring: KeyRing) -> bytes:
 
 def build_public(ring: KeyRing) -> dict[str, object]:
     """The public halves as a JWK Set; an HS256 key has none."""
-    return {"keys": [{**key.pair.members, **_names(key)} for key in ring.keys if key.pair]}
+    return {"keys": [{**key.pair.members, **_labels(key)} for key in ring.keys if key.pair]}
 
 
-def _names(key: Key) -> dict[str, str]:
+def _labels(key: Key) -> dict[str, str]:
     return {"use": "sig", "alg": key.algorithm, "kid": key.kid}
 
 
@@ -136,11 +136,11 @@ def _parse_key(entry: Any, *, signs: bool) -> Key:
 
 
 def _parse_secret(kid: str, text: Any) -> bytes:
-    secret = _parse_base64url(text)
+    secret = base64url.parse(text)
     if secret is None:
         raise UnusableKeyRing(f'The secret of key "{kid}" is not canonical Base64url.')
     if _is_weak(secret):
-        raise _weak(kid)
+        raise _weakness(kid)
     return secret
 
 
@@ -148,7 +148,7 @@ def _parse_pair(kid: str, algorithm: Algorithm, secret: bytes, entry: dict[str, 
     """Both halves, of the secret; or the public one, of its coordinates, where there is none."""
     from restauth.core import asymmetric  # noqa: PLC0415 - which needs an extra
 
-    coordinates = {name: _parse_base64url(entry.get(name)) or b"" for name in ("x", "y")}
+    coordinates = {name: base64url.parse(entry.get(name)) or b"" for name in ("x", "y")}
     try:
         if secret:
             pair = asymmetric.derive(algorithm, secret)
@@ -159,30 +159,16 @@ def _parse_pair(kid: str, algorithm: Algorithm, secret: bytes, entry: dict[str, 
     if not pair.members.items() <= _strings(entry).items():
         raise UnusableKeyRing(f'The public half of key "{kid}" is not that of its secret.')
     if _is_weak(coordinates["x"]):
-        raise _weak(kid)
+        raise _weakness(kid)
     return pair
 
 
-def _weak(kid: str) -> UnusableKeyRing:
+def _weakness(kid: str) -> UnusableKeyRing:
     return UnusableKeyRing(f'Key "{kid}" is weak: short, famous, or far from random.')
 
 
 def _strings(entry: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in entry.items() if type(value) is str}
-
-
-def _parse_base64url(text: Any) -> bytes | None:
-    if type(text) is not str or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
-        return None
-    try:
-        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return None
-    return raw if _base64url(raw) == text else None
-
-
-def _base64url(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _is_weak(secret: bytes) -> bool:

@@ -7,9 +7,10 @@ for others.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Algorithm = Literal["HS256", "EdDSA", "ES256"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 # Seconds for a token that a process was just signing when its key was retired by another one.
 ROTATION_GRACE = 5

@@ -7,10 +7,10 @@ is an HMAC by a key derived from the ring's key, never by the signing key itself
 
 import hmac
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from restauth.core import base64url
 from restauth.core.keyring import Key
 from restauth.errors import BadCredentials
 
@@ -51,5 +51,4 @@ def parse(token: str, find_key: Callable[[str], Key | None]) -> Turn:
 
 def _seal(text: str, key: Key) -> str:
     derived = hmac.digest(key.secret, _LABEL, "sha256")
-    digest = hmac.digest(derived, text.encode("ascii"), "sha256")
-    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return base64url.build(hmac.digest(derived, text.encode("ascii"), "sha256"))

@@ -9,7 +9,6 @@ here, strictly, because a JWT library has to be lenient and we do not (RFC 8725)
 import json
 import re
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +17,8 @@ from typing import Any
 from jwt import PyJWTError
 from jwt.api_jws import PyJWS
 
-from restauth.core import json_text
-from restauth.core.jwk import ALGORITHMS
-from restauth.core.keyring import Key
+from restauth.core import base64url, json_text
+from restauth.core.keyring import ALGORITHMS, Key
 from restauth.errors import BadCredentials, MalformedRequest
 from restauth.records import MAX_ID
 
@@ -134,13 +132,13 @@ class AccessTokens:
 def _parse_header(segment: str) -> tuple[str, str]:
     """`kid` and `alg` of a token's first segment. Raises BadCredentials unless the header has just
     our members: jku, jwk, x5u, crit and zip are refused by not being known (RFC 8725 3.10)."""
-    try:
-        raw = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        header = json_text.parse_object(raw)
-    except (ValueError, MalformedRequest):
-        raise BadCredentials from None
-    if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != segment:
+    raw = base64url.parse(segment)
+    if raw is None:
         raise BadCredentials
+    try:
+        header = json_text.parse_object(raw)
+    except MalformedRequest:
+        raise BadCredentials from None
     kid, algorithm = header.get("kid"), header.get("alg")
     if (
         header.keys() != {"alg", "kid", "typ"}

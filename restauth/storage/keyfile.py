@@ -15,7 +15,7 @@ from pathlib import Path
 
 from restauth.errors import UnusableKeyRing
 
-MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has 20,000
+MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has some 30,000
 
 
 class KeyFile:
@@ -58,6 +58,8 @@ class KeyFile:
 
     def replace(self, content: bytes) -> None:
         """Put this content in the file's place. Hold `lock` from the reading on."""
+        if len(content) > MAX_SIZE:  # nobody could read it, not even to mend it
+            raise self._unusable("would become too large: prune or revoke old keys first")
         with self._temporary(content) as temporary:
             os.rename(temporary, self.path)
             self._sync_directory()

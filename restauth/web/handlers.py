@@ -4,6 +4,7 @@ Rule: one call across a bridge, one value back. No SQL, no token, no header is r
 come this far was decided by `web.api` from the route's `access`.
 """
 
+import string
 import time
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from restauth.web.wire import Request, Response, json_response
 
 # What stands in a header as it is: ASCII that can be seen. Not the percent sign: with it, the name
 # `ren%C3%A9` would be taken for `rené`.
-_VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_VISIBLE = string.punctuation.replace("%", "")
 
 
 def register(request: Request, services: Services) -> Response:

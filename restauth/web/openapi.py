@@ -113,6 +113,7 @@ OPERATIONS: dict[Handler, Operation] = {
         "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
     ),
 }
+PATH = "/api/openapi.json"  # whose handler stands above, beside the table of routes
 DESCRIPTION = Operation("Get this description", 200, "Description", asks_store=False)
 
 
@@ -242,7 +243,7 @@ def _path_item(path: str) -> dict[str, Any]:
 
 
 def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
-    operation = OPERATIONS.get(route.handler, DESCRIPTION)
+    operation = _find_operation(route)
     name = route.handler.__name__
     described: dict[str, Any] = {
         "operationId": f"{name}_{method.lower()}" if route.method == ANY_METHOD else name,
@@ -259,6 +260,10 @@ def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
         role = {"name": "role", "in": "query", "description": "the user must have them all"}
         described["parameters"] = [{**role, "schema": _TEXTS}]
     return described
+
+
+def _find_operation(route: Route) -> Operation:
+    return DESCRIPTION if route.path == PATH else OPERATIONS[route.handler]
 
 
 def _security(access: Access) -> list[dict[str, list[str]]]:
@@ -300,7 +305,7 @@ def _failures(route: Route, settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
-    operation = OPERATIONS.get(route.handler, DESCRIPTION)
+    operation = _find_operation(route)
     yield errors.MalformedRequest  # the Host of any request
     yield from operation.refusals
     if operation.asks_store:

@@ -55,6 +55,6 @@ def routes(settings: Settings) -> tuple[Route, ...]:
         Route("GET", "/api/resource", handlers.greet, Access.USER),
         Route(ANY_METHOD, "/api/verify", handlers.verify, Access.USER),
         Route("GET", "/api/health", handlers.show_health, Access.ANYONE),
-        Route("GET", "/api/openapi.json", show_description, Access.ANYONE),
+        Route("GET", openapi.PATH, show_description, Access.ANYONE),
         Route("GET", "/.well-known/jwks.json", handlers.show_keys, Access.ANYONE),
     )

@@ -1,5 +1,7 @@
 """EdDSA and ES256 keys, held against the standards and against another program's."""
 
+import subprocess
+import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from itertools import count
@@ -179,3 +181,22 @@ def test_every_new_secret_is_a_pair_and_another(algorithm: Algorithm) -> None:
 def test_no_half_is_shown(algorithm: Algorithm) -> None:
     pair = asymmetric.derive(algorithm, unb64(vectors.PAIRS[algorithm]["d"]))
     assert "private" not in repr(pair)
+
+
+def test_a_library_that_was_installed_since_the_start_waits_for_the_next_one() -> None:
+    """PyJWT has looked for it, and would fail at the first token."""
+    script = """
+import sys
+sys.modules["cryptography"] = None  # as where it is not installed
+from restauth.core import jwk
+from restauth.errors import UnusableKeyRing
+del sys.modules["cryptography"]
+try:
+    jwk.generate_key(0, "EdDSA")
+except UnusableKeyRing as refusal:
+    print(refusal)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "The cryptography library is new here: restart, to use such keys.\n"

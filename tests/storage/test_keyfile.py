@@ -203,6 +203,14 @@ def test_a_failed_replacement_leaves_the_old_content(
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_what_could_not_be_read_again_is_not_written(good: KeyFile, path: Path) -> None:
+    with pytest.raises(UnusableKeyRing, match="would become too large: prune or revoke"):
+        good.replace(b" " * (MAX_SIZE + 1))
+    assert good.read() == GOOD
+    good.replace(b" " * MAX_SIZE)
+    assert good.read() == b" " * MAX_SIZE
+
+
 def test_a_full_disk_leaves_the_old_content(good: KeyFile, path: Path) -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(GOOD), unlimited[1]))
