@@ -267,6 +267,15 @@ def ask(proxy: Server, method: str, path: str, *headers: Header, body: bytes = b
         return say(connection, method, path, *headers, body=body)
 
 
+def tell(proxy: Server, line: str, *headers: str, body: str = "") -> bytes:
+    """Any request line at all; what comes back until the proxy hangs up."""
+    url = urlsplit(proxy.address)
+    with socket.create_connection((str(url.hostname), url.port), timeout=PATIENCE) as connection:
+        lines = "\r\n".join((line, *headers, "Connection: close", "", body))
+        connection.sendall(lines.encode())
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
 def events(site: Site, person: Person) -> list[dict[str, Any]]:
     """What the audit log has on somebody."""
     lines = [json.loads(line) for line in (site.directory / "audit.log").read_text().splitlines()]
@@ -435,6 +444,49 @@ def test_a_missing_role_keeps_out_whatever_the_client_writes(
         assert ask(proxy, "GET", path).status in (400, 401), path
     assert ask(proxy, "GET", "/admin", password(ada))[:2] == (403, [])
     assert seen == []
+
+
+# What a proxy may judge as one path, and an application take for another.
+DETOURS = (
+    "/admin/../x", "/admin/..", "/admin/%2e%2e/x", "/admin%2f..%2fx", "/admin/..%2fx",
+    "/admin/x/..%2f..", "/admin;/../x", "/admin%3f/../x", "/admin#/../x", "http://h/admin/../x",
+    "/admin/%zz", "/admin%", "/admin/%2", "/%61dmin/%zz", "/%zz/../admin", "http:/admin/x",
+    "x:/admin/x", "a:http://h/admin", "/x/../admin/..",
+)  # fmt: skip
+
+
+def test_what_was_judged_is_what_the_application_gets(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    name, text = password(ada)
+    for target in DETOURS:
+        for version in ("1.1", "1.0"):
+            tell(proxy, f"GET {target} HTTP/{version}", "Host: h", f"{name}: {text}")
+    assert not [request for request in seen if "admin" in request.path]
+
+
+def test_what_is_no_path_comes_through_to_nobody(
+    proxy: Server, site: Site, seen: list[Seen], ada: Person
+) -> None:
+    """Not for an answer that restauth gives to anybody, nor as a tunnel past the proxy."""
+    for path in ("/api/health", f"/api/users/{ada.id}", "/.well-known/jwks.json"):
+        for method in ("GET", "DELETE"):
+            tell(proxy, f"{method} a:http://h{path} HTTP/1.1", "Host: h")
+    name, text = password(ada)
+    for target in ("h:80", "/", "/page", "http://h/page"):
+        inner = "GET /admin HTTP/1.1\r\nHost: h\r\nRemote-User: root\r\n\r\n"
+        tell(proxy, f"CONNECT {target} HTTP/1.1", "Host: h", f"{name}: {text}", body=inner)
+    assert not [request for request in seen if request.path == "/admin"]
+    assert {request.headers["HTTP_REMOTE_USER"] for request in seen} <= {ada.name}
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_does_not_wait_for_restauth(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    expecting = "Expect", "100-continue"
+    assert ask(proxy, "GET", "/page", password(ada), expecting).status == 200
+    assert ask(proxy, "POST", "/page", password(ada), expecting, body=b"a=1").status == 200
+    assert [request.body for request in seen] == [b"", b"a=1"]
 
 
 def test_a_role_lets_in_whatever_the_client_asks_for(
