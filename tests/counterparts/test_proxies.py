@@ -480,6 +480,18 @@ def test_what_is_no_path_comes_through_to_nobody(
     assert {request.headers["HTTP_REMOTE_USER"] for request in seen} <= {ada.name}
 
 
+@pytest.mark.parametrize(
+    "upgrades", [("h2c",), ("H2C",), ("websocket, h2c",), ("websocket", "h2c"), ("", "h2c"), ("x",)]
+)
+def test_no_connection_becomes_http_2_past_the_proxy(
+    proxy: Server, seen: list[Seen], ada: Person, upgrades: tuple[str, ...]
+) -> None:
+    headers = [("Connection", "Upgrade, HTTP2-Settings"), ("HTTP2-Settings", "AAMAAABkAAQA")]
+    headers += [("Upgrade", upgrade) for upgrade in upgrades]
+    assert ask(proxy, "GET", "/page", password(ada), *headers).status in (200, 400)
+    assert not [request for request in seen if "HTTP_UPGRADE" in request.headers]
+
+
 def test_a_client_that_waits_to_be_told_to_go_on_does_not_wait_for_restauth(
     proxy: Server, seen: list[Seen], ada: Person
 ) -> None:
