@@ -6,7 +6,6 @@ section: where the name is one of ours, that stops the start.
 """
 
 from collections.abc import Container, Mapping
-from typing import Any
 from wsgiref.types import WSGIApplication
 
 from restauth import settings
@@ -32,8 +31,7 @@ def auth(
     _refuse_hidden(global_settings, (*settings.NAMES, *_WORDS))
     # A line `app` is no setting either: the guard would take it for its argument.
     settings.describe({}, {name: text for name, text in lines.items() if name not in _WORDS})
-    keywords: dict[str, Any] = dict(lines)
-    return AuthMiddleware(app, **keywords)
+    return AuthMiddleware(app, **lines)
 
 
 def _refuse_hidden(global_settings: Mapping[str, str], names: Container[str]) -> None:

@@ -120,7 +120,7 @@ def build_services(
     sessions = Sessions(
         store,
         keys,
-        AccessTokens(settings.issuer, settings.audience, settings.token_duration),
+        _build_tokens(settings),
         token_duration=settings.token_duration,
         session_duration=settings.session_duration,
         refresh_duration=settings.refresh_duration,
@@ -146,7 +146,7 @@ def start_stateless_services(
     keys = build_keys(settings, clock, signs=False)
     if not keys.ring.keys:
         raise UnusableKeyRing(f"The key ring {settings.key_file} has no key to verify with.")
-    tokens = AccessTokens(settings.issuer, settings.audience, settings.token_duration)
+    tokens = _build_tokens(settings)
     return StatelessServices(
         settings, StatelessTokens(keys, tokens, settings.token_duration, clock)
     )
@@ -156,6 +156,10 @@ def build_keys(settings: Settings, clock: Callable[[], int] = now, *, signs: boo
     """The key ring alone, not yet read: the commands on keys need no store."""
     longest = max(settings.token_duration, settings.refresh_duration)
     return Keys(KeyFile(settings.key_file), clock, longest, signs=signs)
+
+
+def _build_tokens(settings: Settings) -> AccessTokens:
+    return AccessTokens(settings.issuer, settings.audience, settings.token_duration)
 
 
 def _build_policy(settings: Settings) -> Callable[[str, str], str | None]:

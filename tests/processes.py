@@ -46,6 +46,18 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class Outcome(NamedTuple):
+    """How a command has ended, and what it has said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
 class Server:
     """A server in a process of its own. `output` is what it has said so far, on both streams."""
 

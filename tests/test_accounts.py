@@ -32,6 +32,7 @@ from tests.conftest import (
     race,
     slot_taken,
 )
+from tests.vectors import LOOK_ALIKES
 
 NAME, PASSWORD = "miguel", "python"
 LAX_PATTERN = r"[^:\x00-\x20\x7f]+"
@@ -130,14 +131,8 @@ def test_a_username_that_looks_like_a_token_is_refused_by_any_pattern(
 
 @pytest.mark.parametrize(
     ("username", "look_alike"),
-    [
-        pytest.param(NAME, NAME, id="itself"),
-        pytest.param(NAME, "Miguel", id="case"),
-        pytest.param(NAME, "\uff4d\uff49\uff47\uff55\uff45\uff4c", id="full width"),
-        pytest.param("strasse", "Straße", id="sharp s"),
-        pytest.param("fiona", "\ufb01ona", id="ligature"),
-        pytest.param("mu\u0308ller", "m\u00fcller", id="composed and not"),
-    ],
+    LOOK_ALIKES.values(),
+    ids=LOOK_ALIKES,
 )
 def test_a_look_alike_username_is_taken(
     make_services: ServicesFactory, work: list[int], username: str, look_alike: str

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,20 +28,10 @@ from restauth.storage import sqlite
 from restauth.storage.schema import APPLICATION_ID
 from tests.conftest import CLIENT, Clock, client_of
 from tests.key_pairs import NEEDS_EXTRA, PAIRED, need_extra, pair_entry
-from tests.processes import PATIENCE, RESTAUTH, converse, environ, run
+from tests.processes import PATIENCE, RESTAUTH, Outcome, converse, environ, run
 
 NAME, PASSWORD = "miguel", "python"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Restauth = Callable[..., Outcome]

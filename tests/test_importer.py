@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import bcrypt
 import pytest
@@ -26,21 +25,12 @@ from restauth.storage.seed_file import open_seed_file
 from tests import old_hashes
 from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, basic, client_of
 from tests.old_hashes import write_seed_file
+from tests.processes import Outcome
 
 PYTHON = old_hashes.CHEAP["werkzeug 1.0.1, one iteration"].password_hash
 SHA_CRYPT = old_hashes.CHEAP["passlib 1.7.4, sha512_crypt, 1000 rounds"].password_hash
 KINDS = {row.kind: row for row in old_hashes.CHEAP.values() if row.password}
 MIGUEL = (5, "miguel", PYTHON)
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Import = Callable[..., Outcome]

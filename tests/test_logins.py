@@ -22,6 +22,7 @@ from tests.conftest import (
     expect_refusal,
     slot_taken,
 )
+from tests.vectors import LOOK_ALIKES
 
 NAME, PASSWORD = "miguel", "python"
 ONE_HASH = 2**CHEAPEST  # rounds
@@ -45,14 +46,8 @@ def test_a_name_that_is_no_unicode_text_is_nobodys(services: Services, logins: L
 
 @pytest.mark.parametrize(
     ("username", "look_alike"),
-    [
-        pytest.param(NAME, NAME, id="itself"),
-        pytest.param(NAME, "Miguel", id="case"),
-        pytest.param(NAME, "\uff4d\uff49\uff47\uff55\uff45\uff4c", id="full width"),
-        pytest.param("strasse", "Straße", id="sharp s"),
-        pytest.param("fiona", "\ufb01ona", id="ligature"),
-        pytest.param("mu\u0308ller", "m\u00fcller", id="composed and not"),
-    ],
+    LOOK_ALIKES.values(),
+    ids=LOOK_ALIKES,
 )
 def test_a_look_alike_username_logs_in(
     make_services: ServicesFactory, username: str, look_alike: str

@@ -230,3 +230,13 @@ PASSLIB_HASHES = {
         "$bcrypt-sha256$v=2,t=2b,r=4$reAHtupRtz0gBhNCReCFG.$.9gRuKGlXoAY4XgdWGLYnIkvkun.C5q",
     ),
 }
+
+# Two spellings of one name, by what tells them apart.
+LOOK_ALIKES = {
+    "itself": ("miguel", "miguel"),
+    "case": ("miguel", "Miguel"),
+    "full width": ("miguel", "\uff4d\uff49\uff47\uff55\uff45\uff4c"),
+    "sharp s": ("strasse", "Straße"),
+    "ligature": ("fiona", "\ufb01ona"),
+    "composed and not": ("mu\u0308ller", "m\u00fcller"),
+}

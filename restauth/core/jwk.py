@@ -129,10 +129,11 @@ def _parse_key(entry: Any, *, signs: bool) -> Key:
         raise UnusableKeyRing(f'The times of key "{kid}" are not whole seconds.')
     if algorithm == "HS256":
         return Key(kid, _parse_secret(kid, entry.get("k")), created_at, retired_at)
+    known = cast("Algorithm", algorithm)
     is_public = "d" not in entry and not signs
     secret = b"" if is_public else _parse_secret(kid, entry.get("d"))
-    pair = _parse_pair(kid, cast("Algorithm", algorithm), secret, entry)
-    return Key(kid, secret, created_at, retired_at, cast("Algorithm", algorithm), pair)
+    pair = _parse_pair(kid, known, secret, entry)
+    return Key(kid, secret, created_at, retired_at, known, pair)
 
 
 def _parse_secret(kid: str, text: Any) -> bytes:
