@@ -2,6 +2,6 @@
 
 import sys
 
-from restauth.cli import main
+from restauth.cli.main import main
 
 sys.exit(main())

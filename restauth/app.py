@@ -8,7 +8,7 @@ import os
 
 from restauth import settings
 from restauth.services import start_services
-from restauth.web.api import Api
+from restauth.web.app import Api
 
 _log = logging.getLogger("restauth")
 

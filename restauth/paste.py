@@ -11,7 +11,7 @@ from wsgiref.types import WSGIApplication
 from restauth import settings
 from restauth.app import create_app
 from restauth.errors import InvalidSetting
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.middleware import AuthMiddleware
 
 _WORDS = ("required", "role", "stateless")  # the guard's words that are no settings

@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from restauth import audit
-from restauth.accounts import Accounts
-from restauth.attempts import Attempts
 from restauth.core import password_policy
-from restauth.core.credentials import VerifiedCredentials
-from restauth.core.hash_slots import HashSlots
+from restauth.core.access_tokens import AccessTokens
+from restauth.core.credential_cache import VerifiedCredentials
+from restauth.core.hash_limiter import HashSlots
 from restauth.core.hasher import Hasher
 from restauth.core.throttle import Throttle
-from restauth.core.tokens import AccessTokens
+from restauth.domain import audit
+from restauth.domain.accounts import Accounts
+from restauth.domain.authentication import Logins
+from restauth.domain.keys import Keys
+from restauth.domain.sessions import Sessions
+from restauth.domain.stateless import StatelessTokens
+from restauth.domain.throttling import Attempts
 from restauth.errors import InvalidSetting, UnusableKeyRing
-from restauth.keys import Keys
-from restauth.logins import Logins
-from restauth.sessions import Sessions
 from restauth.settings import Settings
-from restauth.stateless import StatelessTokens
 from restauth.storage import common_passwords
-from restauth.storage.keyfile import KeyFile
+from restauth.storage.key_file import KeyFile
 from restauth.storage.sqlite import SQLite
 from restauth.storage.store import Store
 

@@ -19,11 +19,11 @@ import webtest
 
 from restauth import services as services_module
 from restauth import settings
+from restauth.domain.authentication import Logins
 from restauth.errors import BadCredentials, Refusal
-from restauth.logins import Logins
 from restauth.records import Account, Caller, Client, User
 from restauth.services import Services, build_services
-from restauth.web.api import Api
+from restauth.web.app import Api
 
 CLIENT = Client("192.0.2.7", "test")  # RFC 5737: an address of nobody's, not globally routable
 PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up

@@ -9,7 +9,7 @@ import webtest
 import restauth.app
 from restauth import create_app
 from restauth.errors import InvalidSetting, UnusableKeyRing, UnusableStore
-from restauth.web.api import Api
+from restauth.web.app import Api
 from tests.conftest import basic, bearer
 
 PASSWORD = basic("miguel", "python")

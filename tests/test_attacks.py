@@ -31,7 +31,7 @@ from restauth import AuthMiddleware
 from restauth.core.hasher import Hasher
 from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.services import Services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 from tests.key_pairs import EVERY, need_extra, public_texts, respell, sign_with
 

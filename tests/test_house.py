@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from restauth import errors, settings
-from restauth.cli import build_parser
+from restauth.cli.main import build_parser
 from restauth.web.problems import STATUSES
 from restauth.web.routes import routes
 
@@ -29,41 +29,42 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "core.names",
         "core.authorization",
         "core.passwords",
-        "core.hash_slots",
-        "core.credentials",
+        "core.hash_limiter",
+        "core.credential_cache",
         "core.throttle",
         "core.roles",
         "core.reset_codes",
         "core.sha_crypt",
-        "core.legacy",
+        "core.old_hashes",
         "core.hasher",
         "core.password_policy",
         "core.keyring",
         "core.asymmetric",
         "core.jwk",
-        "core.tokens",
+        "core.access_tokens",
         "core.refresh_tokens",
     ),
     (
         "storage.schema",
         "storage.sqlite",
-        "storage.keyfile",
+        "storage.key_file",
         "storage.common_passwords",
-        "storage.seed_file",
+        "storage.rest_auth_file",
         "storage.store",
     ),
-    ("keys", "attempts", "audit"),
-    ("logins", "sessions", "stateless", "accounts"),
-    ("services", "checkup", "importer"),
-    ("web.wire", "web.cors", "web.location", "web.router", "web.problems"),
-    ("web.handlers", "web.openapi", "web.routes", "web.middleware", "web.api"),
-    ("app", "paste", "server"),
+    ("domain.keys", "domain.throttling", "domain.audit"),
+    ("domain.authentication", "domain.sessions", "domain.stateless", "domain.accounts"),
+    ("domain.importer",),
+    ("services",),
+    ("web.http", "web.cors", "web.location", "web.router", "web.problems"),
+    ("web.handlers", "web.openapi", "web.routes", "web.middleware", "web.app"),
+    ("app", "paste"),
     ("__init__",),
-    ("cli",),
+    ("cli.check", "cli.server", "cli.main"),
     ("__main__",),
 )
 ORDER = {name: place for place, name in enumerate(name for floor in FLOORS for name in floor)}
-PACKAGES = {"core.__init__", "storage.__init__", "web.__init__"}
+PACKAGES = {f"{name}.__init__" for name in ("cli", "core", "domain", "storage", "web")}
 
 # What the wings may know: core is pure, storage has no rules.
 CORE_MAY_IMPORT = {
@@ -74,9 +75,10 @@ CORE_MAY_IMPORT = {
     "math", "re", "secrets", "threading", "typing", "unicodedata",
 }  # fmt: skip
 SHELF = [
-    "core.authorization", "core.names", "core.passwords", "core.legacy",
-    "core.credentials", "core.keyring",
-    "core.refresh_tokens", "core.tokens", "logins", "sessions", "stateless", "web.middleware",
+    "core.authorization", "core.names", "core.passwords", "core.old_hashes",
+    "core.credential_cache", "core.keyring",
+    "core.refresh_tokens", "core.access_tokens", "domain.authentication", "domain.sessions",
+    "domain.stateless", "web.middleware",
 ]  # fmt: skip
 
 
@@ -140,14 +142,14 @@ def test_core_is_pure() -> None:
 @pytest.mark.parametrize(
     ("library", "modules"),
     [
-        ("jwt", "core.tokens"),
-        ("jwt.api_jws", "core.tokens"),
+        ("jwt", "core.access_tokens"),
+        ("jwt.api_jws", "core.access_tokens"),
         ("jwt.algorithms", "core.asymmetric"),
-        ("bcrypt", "core.legacy core.passwords"),
+        ("bcrypt", "core.old_hashes core.passwords"),
         ("cryptography.hazmat.primitives.asymmetric", "core.asymmetric"),
-        ("sqlite3", "storage.seed_file storage.sqlite"),
-        ("fcntl", "storage.keyfile"),
-        ("argparse", "cli"),
+        ("sqlite3", "storage.rest_auth_file storage.sqlite"),
+        ("fcntl", "storage.key_file"),
+        ("argparse", "cli.main"),
     ],
 )
 def test_a_library_has_its_room(library: str, modules: str) -> None:
@@ -157,7 +159,9 @@ def test_a_library_has_its_room(library: str, modules: str) -> None:
 def test_only_services_and_those_above_read_a_clock() -> None:
     clocks = {module for module in MODULES if "time" in imports_of(module)}
     # sqlite and server measure waiting (monotonic); audit, handlers and cli write dates.
-    assert clocks == {"storage.sqlite", "audit", "services", "server", "web.handlers", "cli"}
+    assert clocks == {
+        "storage.sqlite", "domain.audit", "services", "web.handlers", "cli.server", "cli.main",
+    }  # fmt: skip
 
 
 def test_each_file_opens_with_a_caption_of_its_own() -> None:
@@ -178,7 +182,7 @@ def test_each_module_has_a_mirror(module: str) -> None:
 
 
 # The store; which file is ours, and somebody else's, in the wing's other rooms.
-SQL_ROOMS = {"storage.store", "storage.schema", "storage.sqlite", "storage.seed_file"}
+SQL_ROOMS = {"storage.store", "storage.schema", "storage.sqlite", "storage.rest_auth_file"}
 
 
 def test_sql_stands_in_storage_alone() -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import webtest
 
-from restauth import audit, cli
+from restauth.cli import main
+from restauth.domain import audit
 from restauth.services import Services
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 from tests.processes import PATIENCE, Server, receive, send, until_deadline
@@ -38,7 +39,7 @@ def operator(
     monkeypatch.setenv("RESTAUTH_BCRYPT_ROUNDS", "10")
 
     def run(*words: str) -> str:
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
         return capsys.readouterr().out.strip()
 
     return run

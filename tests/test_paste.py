@@ -12,7 +12,7 @@ import webtest
 from restauth.errors import InvalidSetting
 from restauth.paste import auth, main
 from restauth.services import Services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import basic, bearer
 

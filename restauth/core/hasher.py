@@ -8,7 +8,7 @@ when an older one costs more, everybody pays it.
 from collections.abc import Callable, Iterable
 from threading import Lock
 
-from restauth.core import legacy, passwords
+from restauth.core import old_hashes, passwords
 
 _TYPICAL = "x" * 12  # SHA-crypt takes longer for longer passwords
 _PROBE_COST = 6  # a few milliseconds, enough to know the pace before the first login
@@ -50,12 +50,12 @@ class Hasher:
         """Whether the next correct login should replace this hash."""
         return passwords.needs_rehash(password_hash, self._cost)
 
-    def read_old(self, password_hash: str) -> legacy.OldHash | None:
+    def read_old(self, password_hash: str) -> old_hashes.OldHash | None:
         """The hash, if it is of an older form that is accepted here."""
-        old = legacy.parse(password_hash)
+        old = old_hashes.parse(password_hash)
         return old if old is not None and self.accepts(old) else None
 
-    def accepts(self, old: legacy.OldHash) -> bool:
+    def accepts(self, old: old_hashes.OldHash) -> bool:
         """Whether such a hash can log in here."""
         return self._reads_sha_crypt or not old.kind.endswith("-crypt")
 
@@ -69,7 +69,7 @@ class Hasher:
                 with self._lock:
                     self._rounds = max(self._rounds, rounds)
 
-    def _match(self, old: legacy.OldHash, password: str) -> tuple[bool, int]:
+    def _match(self, old: old_hashes.OldHash, password: str) -> tuple[bool, int]:
         """Whether it matches, and the work of finding that out, in bcrypt's rounds."""
         started = self._timer()
         is_right = old.matches(password)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from restauth.errors import NoSession, NotFound, RegistrationClosed, RoleRequired, UnknownUser
 from restauth.records import MAX_ID, Grant
 from restauth.services import Services
+from restauth.web.http import Request, Response, json_response
 from restauth.web.location import location
-from restauth.web.wire import Request, Response, json_response
 
 # What stands in a header as it is: ASCII that can be seen. Not the percent sign: with it, the name
 # `ren%C3%A9` would be taken for `rené`.

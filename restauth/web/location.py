@@ -8,7 +8,7 @@ import re
 from ipaddress import ip_address
 
 from restauth.settings import Settings
-from restauth.web.wire import Request
+from restauth.web.http import Request
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 

@@ -11,8 +11,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from restauth import settings
 from restauth.core import authorization, roles
+from restauth.core.access_tokens import is_token_shaped
 from restauth.core.authorization import Basic, Bearer
-from restauth.core.tokens import is_token_shaped
 from restauth.errors import BadCredentials, HttpsRequired, InvalidSetting, Refusal, RoleRequired
 from restauth.records import Caller, User
 from restauth.services import (
@@ -23,7 +23,7 @@ from restauth.services import (
 )
 from restauth.settings import Settings
 from restauth.web import problems
-from restauth.web.wire import client_of, send
+from restauth.web.http import client_of, send
 
 IDENTITY_KEYS = ("restauth.user", "REMOTE_USER", "AUTH_TYPE")
 

@@ -16,9 +16,9 @@ from restauth.core import names, passwords
 from restauth.errors import Refusal
 from restauth.settings import USERNAME_PATTERN, Settings
 from restauth.web import handlers
+from restauth.web.http import ALWAYS
 from restauth.web.problems import INTERNAL_ERROR, STATUSES
 from restauth.web.router import ANY_METHOD, Access, Handler, Route
-from restauth.web.wire import ALWAYS
 
 # The version of the contract, and not of the package: that is nobody's business.
 CONTRACT_VERSION = "1.0"

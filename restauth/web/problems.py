@@ -11,7 +11,7 @@ from typing import Any
 
 from restauth import errors
 from restauth.core import authorization
-from restauth.web.wire import Response, json_response
+from restauth.web.http import Response, json_response
 
 INTERNAL_ERROR = "internal_error"  # the code of a bug
 

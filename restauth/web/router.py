@@ -11,7 +11,7 @@ from enum import Enum
 
 from restauth.errors import MethodNotAllowed, NotFound
 from restauth.services import Services
-from restauth.web.wire import Request, Response
+from restauth.web.http import Request, Response
 
 Handler = Callable[[Request, Services], Response]
 

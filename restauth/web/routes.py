@@ -9,8 +9,8 @@ from functools import lru_cache
 from restauth.services import Services
 from restauth.settings import Settings
 from restauth.web import handlers, openapi
+from restauth.web.http import Request, Response, json_response
 from restauth.web.router import ANY_METHOD, Access, Route
-from restauth.web.wire import Request, Response, json_response
 
 
 def show_description(request: Request, services: Services) -> Response:

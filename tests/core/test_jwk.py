@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restauth.core import jwk
+from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.keyring import Algorithm, KeyRing
-from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import UnusableKeyRing
 from tests import vectors
 from tests.key_pairs import EVERY, NEEDS_EXTRA, PAIRED, key_of, lose_extra, need_extra, pair_entry

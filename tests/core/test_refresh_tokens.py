@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restauth.core.access_tokens import AccessTokens, Claims, is_token_shaped
 from restauth.core.keyring import Algorithm, Key
 from restauth.core.refresh_tokens import Turn, build, parse
-from restauth.core.tokens import AccessTokens, Claims, is_token_shaped
 from restauth.errors import BadCredentials
 from tests.key_pairs import EVERY, PAIRED, key_of, public_texts, sign_with
 

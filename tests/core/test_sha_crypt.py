@@ -3,10 +3,10 @@
 import pytest
 
 from restauth.core import sha_crypt
-from tests import old_hashes
+from tests import hash_samples
 
-ROWS = old_hashes.DREPPER | {
-    remark: row for remark, row in old_hashes.CHEAP.items() if row.kind.endswith("-crypt")
+ROWS = hash_samples.DREPPER | {
+    remark: row for remark, row in hash_samples.CHEAP.items() if row.kind.endswith("-crypt")
 }
 
 
@@ -18,7 +18,7 @@ def split(password_hash: str) -> tuple[bytes, int, str, str]:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_the_digest_is_that_of_the_other_program(row: old_hashes.Row) -> None:
+def test_the_digest_is_that_of_the_other_program(row: hash_samples.Row) -> None:
     salt, rounds, name, digest = split(row.password_hash)
     assert sha_crypt.digest(row.password.encode(), salt, rounds, name) == digest
 

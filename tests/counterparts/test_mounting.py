@@ -15,7 +15,7 @@ import pytest
 import webtest
 
 from restauth.services import Services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 

@@ -23,9 +23,10 @@ from tests.processes import PATIENCE, Server
 
 CHEAP_SERVICE = """
 import os
-from restauth import server, settings
+from restauth import settings
+from restauth.cli import server
 from restauth.services import build_services
-from restauth.web.api import Api
+from restauth.web.app import Api
 services = build_services(settings.load(os.environ), create=True, hash_cost_for_tests=4)
 for algorithm in ("ES256", "EdDSA"):
     services.keys.rotate(revoke=False, algorithm=algorithm)

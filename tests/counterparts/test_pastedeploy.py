@@ -17,7 +17,7 @@ import pytest
 import webtest
 
 from restauth.errors import InvalidSetting, UnusableKeyRing
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library

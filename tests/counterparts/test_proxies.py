@@ -24,7 +24,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from restauth import settings
-from restauth.core.tokens import AccessTokens, Claims
+from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.services import build_keys
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import program

@@ -9,7 +9,7 @@ from restauth.settings import load
 from restauth.web.router import ANY_METHOD, Route
 from restauth.web.routes import routes
 from tests.conftest import ServicesFactory, basic, bearer, client_of
-from tests.web.test_api import break_the_store, take_the_store_away
+from tests.web.test_app import break_the_store, take_the_store_away
 
 PAGE, OTHER_PAGE = "https://app.example", "http://localhost:8081"
 PASSWORD, WRONG = basic("miguel", "python"), basic("miguel", "ruby")

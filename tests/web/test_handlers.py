@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from restauth.core.passwords import MAX_LENGTH
 from restauth.records import MAX_ID
 from restauth.services import Services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of, slot_taken
 
 PASSWORD = basic("miguel", "python")

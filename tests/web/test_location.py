@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from restauth import settings
 from restauth.errors import MalformedRequest
+from restauth.web.http import parse_request
 from restauth.web.location import location
-from restauth.web.wire import parse_request
 from tests.conftest import ServicesFactory, client_of
 
 PATH = "/api/users/7"

@@ -14,7 +14,7 @@ from restauth.app import create_app
 from restauth.errors import InvalidSetting, UnusableKeyRing, UnusableStore
 from restauth.records import User
 from restauth.services import Services, StatelessServices, start_stateless_services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.middleware import IDENTITY_KEYS, AuthMiddleware, remove_identity
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 

@@ -15,13 +15,13 @@ from restauth.errors import BadCredentials, HttpsRequired, MethodNotAllowed
 from restauth.services import Services
 from restauth.web import openapi
 from restauth.web import routes as routes_module
+from restauth.web.http import ALWAYS
 from restauth.web.openapi import DESCRIPTION, METHODS, OPERATIONS
 from restauth.web.problems import INTERNAL_ERROR, STATUSES
 from restauth.web.router import ANY_METHOD, Access, Route
 from restauth.web.routes import routes, show_description
-from restauth.web.wire import ALWAYS
 from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of, slot_taken
-from tests.web.test_api import break_the_store, take_the_store_away
+from tests.web.test_app import break_the_store, take_the_store_away
 
 Document = dict[str, Any]
 

@@ -10,8 +10,8 @@ import webtest
 
 from restauth import errors
 from restauth.services import Services
+from restauth.web.http import Response
 from restauth.web.problems import STATUSES, confess, refuse
-from restauth.web.wire import Response
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")

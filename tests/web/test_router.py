@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from restauth.errors import MethodNotAllowed, NotFound
 from restauth.services import Services
+from restauth.web.http import Request, Response
 from restauth.web.router import ANY_METHOD, Access, Route, Router
-from restauth.web.wire import Request, Response
 
 ANY_TEXT = st.text(st.characters())
 total = hypothesis.settings(max_examples=200, deadline=None, derandomize=True)

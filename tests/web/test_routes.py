@@ -9,7 +9,7 @@ import webtest
 from restauth import settings
 from restauth.services import Services
 from restauth.web import handlers
-from restauth.web.api import Api
+from restauth.web.app import Api
 from restauth.web.router import ANY_METHOD, Access, Route
 from restauth.web.routes import routes, show_description
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of

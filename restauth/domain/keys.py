@@ -12,11 +12,11 @@ from threading import Lock
 from restauth.core import jwk
 from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.errors import UnusableKeyRing
-from restauth.storage.keyfile import KeyFile
+from restauth.storage.key_file import KeyFile
 
 Version = tuple[int, ...] | None
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("restauth")
 
 
 class Keys:

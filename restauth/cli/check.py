@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from restauth.domain.keys import Keys
 from restauth.errors import UnusableKeyRing, UnusableStore
-from restauth.keys import Keys
 from restauth.settings import Settings
 from restauth.storage.sqlite import inspect
 

@@ -13,23 +13,25 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from restauth import AuthMiddleware, cli, create_app, importer
+from restauth import AuthMiddleware, create_app
+from restauth.cli import main
 from restauth.core import passwords
 from restauth.core.hasher import Hasher
+from restauth.domain import importer
 from restauth.errors import BadCredentials
 from restauth.records import Account
 from restauth.services import Services
 from restauth.storage import sqlite
+from restauth.storage.rest_auth_file import open_seed_file
 from restauth.storage.schema import MIGRATIONS
-from restauth.storage.seed_file import open_seed_file
-from tests import old_hashes
+from tests import hash_samples
 from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, basic, client_of
-from tests.old_hashes import write_seed_file
+from tests.hash_samples import write_seed_file
 from tests.processes import Outcome
 
-PYTHON = old_hashes.CHEAP["werkzeug 1.0.1, one iteration"].password_hash
-SHA_CRYPT = old_hashes.CHEAP["passlib 1.7.4, sha512_crypt, 1000 rounds"].password_hash
-KINDS = {row.kind: row for row in old_hashes.CHEAP.values() if row.password}
+PYTHON = hash_samples.CHEAP["werkzeug 1.0.1, one iteration"].password_hash
+SHA_CRYPT = hash_samples.CHEAP["passlib 1.7.4, sha512_crypt, 1000 rounds"].password_hash
+KINDS = {row.kind: row for row in hash_samples.CHEAP.values() if row.password}
 MIGUEL = (5, "miguel", PYTHON)
 
 
@@ -50,7 +52,7 @@ def import_(capsys: pytest.CaptureFixture[str]) -> Import:
     def run(rows: Iterable[Sequence[object]], *options: str) -> Outcome:
         Path("db.sqlite").unlink(missing_ok=True)
         write_seed_file(Path("db.sqlite"), rows)
-        return Outcome(cli.main(["import", "db.sqlite", *options]), *capsys.readouterr())
+        return Outcome(main.main(["import", "db.sqlite", *options]), *capsys.readouterr())
 
     return run
 
@@ -122,7 +124,7 @@ def test_all_passwords_of_all_programs_are_good_afterwards(
 ) -> None:
     rows = {
         f"user {number}": row
-        for number, row in enumerate(old_hashes.CHEAP.values(), start=1)
+        for number, row in enumerate(hash_samples.CHEAP.values(), start=1)
         if row.password  # an empty one is refused here, for everybody
     }
     done = import_((int(name[5:]), name, row.password_hash) for name, row in rows.items())
@@ -136,9 +138,9 @@ def test_all_passwords_of_all_programs_are_good_afterwards(
 
 
 @pytest.mark.usefixtures("with_sha_crypt")
-@pytest.mark.parametrize("row", old_hashes.DEFAULTS.values(), ids=old_hashes.DEFAULTS)
+@pytest.mark.parametrize("row", hash_samples.DEFAULTS.values(), ids=hash_samples.DEFAULTS)
 def test_a_user_of_another_program_logs_in_and_has_a_new_hash(
-    import_: Import, make_services: ServicesFactory, row: old_hashes.Row
+    import_: Import, make_services: ServicesFactory, row: hash_samples.Row
 ) -> None:
     assert import_([(1, "miguel", row.password_hash)]).status == 0
     services = make_services(import_sha_crypt=True)
@@ -261,7 +263,7 @@ def test_an_id_of_another_type_is_not_imported(
     write_seed_file(
         Path("db.sqlite"), rows, table="CREATE TABLE users (id, username, password_hash)"
     )
-    assert cli.main(["import", "db.sqlite"]) == 3
+    assert main.main(["import", "db.sqlite"]) == 3
     assert (
         "3  id out of range, not imported: None 'c', 1.5 'b', five 'a'" in capsys.readouterr().out
     )
@@ -275,7 +277,7 @@ def test_text_that_is_no_utf_8_is_reported(
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO users VALUES (5, CAST(x'6dff' AS TEXT), 'x')")
         connection.execute("INSERT INTO users VALUES (6, 'susan', CAST(x'6dff' AS TEXT))")
-    assert cli.main(["import", "db.sqlite", "--json"]) == 3
+    assert main.main(["import", "db.sqlite", "--json"]) == 3
     report = json.loads(capsys.readouterr().out)
     assert report["examples"] == {
         "name is not text": [["5", "m\\xff"]],
@@ -286,7 +288,7 @@ def test_text_that_is_no_utf_8_is_reported(
 
 def test_of_one_name_the_lowest_id_keeps_it(import_: Import, services: Services) -> None:
     """It is the one that REST-auth served."""
-    other = old_hashes.CHEAP["werkzeug 1.0.1, sha512"]
+    other = hash_samples.CHEAP["werkzeug 1.0.1, sha512"]
     done = import_([(9, "miguel", other.password_hash), (8, "MIGUEL", PYTHON), MIGUEL])
     assert done.status == 3
     assert log_in(services, "Miguel").id == 5
@@ -371,9 +373,9 @@ def test_sha_crypt_waits_for_its_setting(import_: Import, make_services: Service
 def test_columns_of_others_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     table = "CREATE TABLE users (id INTEGER PRIMARY KEY, username, password_hash, email, 'a\x1b')"
     write_seed_file(Path("db.sqlite"), [MIGUEL], table=table)
-    assert cli.main(["import", "db.sqlite"]) == 0
+    assert main.main(["import", "db.sqlite"]) == 0
     assert capsys.readouterr().out.endswith("not imported: the columns email, a\\x1b\n")
-    assert cli.main(["import", "db.sqlite", "--json"]) == 0
+    assert main.main(["import", "db.sqlite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["other_columns"] == ["email", "a\x1b"]
 
 
@@ -384,7 +386,7 @@ MIXED = [
     (6, "miguel", PYTHON),
     (7, "a\x1b[2J", PYTHON),
     (8, "susan", None),
-    (9, "ada", old_hashes.CHEAP["passlib 1.7.4, bcrypt $2a$"].password_hash),
+    (9, "ada", hash_samples.CHEAP["passlib 1.7.4, bcrypt $2a$"].password_hash),
     (10, "b\x1b", PYTHON),
 ]
 
@@ -570,7 +572,7 @@ def test_a_file_that_is_not_rest_auths_is_refused_and_nothing_made(
 ) -> None:
     make(directory / "other")
     before = list(directory.iterdir())
-    assert cli.main(["import", "other"]) == 1
+    assert main.main(["import", "other"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"restauth: .*\bother\b.*\.\n", err)
@@ -623,7 +625,7 @@ def test_a_correct_login_renews_the_hash_and_a_wrong_one_does_not(
 def test_a_wrong_password_tells_by_its_work_neither_a_name_nor_an_old_row(
     import_: Import, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import_([(5, "miguel", old_hashes.CHEAP["passlib 1.7.4, bcrypt $2b$"].password_hash)])
+    import_([(5, "miguel", hash_samples.CHEAP["passlib 1.7.4, bcrypt $2b$"].password_hash)])
     services.accounts.register("ada", "python")
     rounds: list[int] = []
     for name in ("hashpw", "checkpw"):
@@ -649,7 +651,7 @@ def counted(
 def test_all_of_a_password_counts_once_bcrypts_hash_is_renewed(
     import_: Import, services: Services
 ) -> None:
-    row = old_hashes.CHEAP["passlib 1.7.4, bcrypt, 80 bytes"]
+    row = hash_samples.CHEAP["passlib 1.7.4, bcrypt, 80 bytes"]
     import_([(5, "miguel", row.password_hash)])
     log_in(services, "miguel", row.password)
     with pytest.raises(BadCredentials):

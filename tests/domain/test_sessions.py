@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from restauth.core import refresh_tokens
+from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.refresh_tokens import Turn
-from restauth.core.tokens import AccessTokens, Claims
 from restauth.errors import BadCredentials
 from restauth.records import Account, Client, Grant, Session, User
 from restauth.services import Services

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import HMACAlgorithm
 
-from restauth.core import tokens
+from restauth.core import access_tokens
+from restauth.core.access_tokens import CLOCK_SKEW, AccessTokens, Claims, is_token_shaped
 from restauth.core.keyring import Algorithm, Key
-from restauth.core.tokens import CLOCK_SKEW, AccessTokens, Claims, is_token_shaped
 from restauth.errors import BadCredentials
 from restauth.records import MAX_ID
 from tests import vectors
@@ -384,11 +384,11 @@ def test_a_token_with_its_signature_cut_is_refused() -> None:
 def test_a_token_of_4096_characters_is_read_and_of_one_more_refused(
     access: AccessTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tokens.MAX_LENGTH == 4096
+    assert access_tokens.MAX_LENGTH == 4096
     token = forge()
-    monkeypatch.setattr(tokens, "MAX_LENGTH", len(token))
+    monkeypatch.setattr(access_tokens, "MAX_LENGTH", len(token))
     assert access.verify(token, KEYS.get, NOW) == CLAIMS
-    monkeypatch.setattr(tokens, "MAX_LENGTH", len(token) - 1)
+    monkeypatch.setattr(access_tokens, "MAX_LENGTH", len(token) - 1)
     assert_refused(token, never)
 
 
@@ -719,7 +719,7 @@ def test_a_token_that_differs_from_a_remembered_one_is_refused(access: AccessTok
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, signatures: list[bytes]) -> None:
-    monkeypatch.setattr(tokens, "MEMO_SIZE", 2)
+    monkeypatch.setattr(access_tokens, "MEMO_SIZE", 2)
     access = new_access()
     for number in (1, 2, 3, 3, 1):
         access.verify(forge(payload=PAYLOAD | {"sub": str(number)}), KEYS.get, NOW)

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from restauth.core import legacy, passwords
+from restauth.core import old_hashes, passwords
+from restauth.core.access_tokens import is_token_shaped
 from restauth.core.hasher import Hasher
 from restauth.core.names import MAX_CANONICAL_LENGTH, canonical
-from restauth.core.tokens import is_token_shaped
 from restauth.errors import ImportConflict
 from restauth.records import ImportedUser
-from restauth.storage.seed_file import SeedFile, SeedRow, Value
+from restauth.storage.rest_auth_file import SeedFile, SeedRow, Value
 from restauth.storage.store import Importing, Store
 
 MAX_ID = 2**53 - 1  # what a JSON number holds; far below where SQLite's own ids would end
@@ -65,7 +65,7 @@ def import_users(
             user = _read(row, hasher, report)
             if user is not None:
                 report.new += _add(user, row, source, importing, now, report)
-                old = legacy.parse(user.password_hash)
+                old = old_hashes.parse(user.password_hash)
                 if old:
                     known = dearest.get(old.kind, (0, ""))
                     dearest[old.kind] = max(known, (old.work, user.password_hash))
@@ -118,7 +118,7 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
     if value is None:
         return "none", "no password"
     text = _text(value)
-    old = legacy.parse(text or "")
+    old = old_hashes.parse(text or "")
     if old is None and passwords.cost_of(text) is None:
         return "unknown", "hash unknown, damaged or beyond bounds"
     kind = old.kind if old else "bcrypt-sha256 v2"

@@ -5,7 +5,7 @@ from threading import Event, Thread
 
 import pytest
 
-from restauth.core.hash_slots import HashSlots
+from restauth.core.hash_limiter import HashSlots
 from restauth.errors import Busy
 
 PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long when all is well

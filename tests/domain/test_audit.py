@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from restauth import cli
-from restauth.accounts import Accounts
-from restauth.audit import Event, record
+from restauth.cli import main
 from restauth.core import passwords
+from restauth.domain.accounts import Accounts
+from restauth.domain.audit import Event, record
 from restauth.errors import (
     BadCredentials,
     Refusal,
@@ -559,7 +559,7 @@ def test_servers_and_commands_write_to_one_private_file(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RESTAUTH_AUDIT_LOG", "audit.log")
     make_services(audit_log="audit.log").accounts.register(NAME, PASSWORD)
-    assert cli.main(["user", "lock", NAME]) == 0
+    assert main.main(["user", "lock", NAME]) == 0
     assert events_in(audit_log) == ["registered", "locked"]  # each once
     assert audit_log.stat().st_mode & 0o777 == 0o600
 

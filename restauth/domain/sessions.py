@@ -10,12 +10,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from restauth.audit import Event, record
 from restauth.core import refresh_tokens
+from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.refresh_tokens import Turn
-from restauth.core.tokens import AccessTokens, Claims
+from restauth.domain.audit import Event, record
+from restauth.domain.keys import Keys
 from restauth.errors import BadCredentials
-from restauth.keys import Keys
 from restauth.records import OPERATOR, Account, Caller, Client, Grant, Session, User
 from restauth.storage.store import Store
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restauth import checkup, settings
+from restauth import settings
+from restauth.cli import check
 from restauth.services import Services, build_keys
 from restauth.storage import sqlite
 from tests import vectors
@@ -28,7 +29,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def findings(now: int = 0, /, **keywords: object) -> dict[str, str]:
     """The level of each finding by its text."""
     given = settings.load({}, keywords)
-    return {each.text: each.level for each in checkup.check(given, build_keys(given), now)}
+    return {each.text: each.level for each in check.check(given, build_keys(given), now)}
 
 
 def graves(**keywords: object) -> list[str]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from restauth.core import credentials
-from restauth.core.credentials import VerifiedCredentials
+from restauth.core import credential_cache
+from restauth.core.credential_cache import VerifiedCredentials
 from restauth.records import Account
 
 NOW = 1_800_000_000
@@ -78,7 +78,7 @@ def test_a_clock_set_back_does_not_prolong(memory: VerifiedCredentials) -> None:
 
 
 def test_the_one_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(credential_cache, "MAX_ENTRIES", 3)
     memory = VerifiedCredentials(DURATION)
     for password in ("verified again", "used", "idle"):
         memory.remember(ACCOUNT, password, NOW)

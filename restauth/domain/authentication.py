@@ -8,13 +8,13 @@ nothing saves the question whether the name or the peer is throttled.
 from collections.abc import Callable
 from dataclasses import replace
 
-from restauth.attempts import Attempts
-from restauth.audit import Event, record, record_failure
 from restauth.core import passwords, reset_codes
-from restauth.core.credentials import VerifiedCredentials
-from restauth.core.hash_slots import HashSlots
+from restauth.core.credential_cache import VerifiedCredentials
+from restauth.core.hash_limiter import HashSlots
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical
+from restauth.domain.audit import Event, record, record_failure
+from restauth.domain.throttling import Attempts
 from restauth.errors import BadCredentials, UnusableCode
 from restauth.records import Account, Client
 from restauth.storage.store import Store

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 
-from restauth import __version__, server
-from restauth import server as server_module
+from restauth import __version__
+from restauth.cli import server
+from restauth.cli import server as server_module
 from restauth.services import HASH_QUEUE, HASH_SLOTS
 from restauth.storage.sqlite import MAX_WRITERS
 from tests.conftest import ServicesFactory, basic, bearer
@@ -391,7 +392,7 @@ def test_the_first_signal_asks_and_the_second_does_not(monkeypatch: pytest.Monke
 LONG = 3 * 10**7  # bytes, more than the kernel takes for a client that does not read
 LONG_ANSWERS = f"""
 import sys
-from restauth import server
+from restauth.cli import server
 def app(environ, start_response):
     start_response("200 OK", [])
     return [bytes({LONG})]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from restauth.records import User
 from restauth.services import Services
-from restauth.web.api import Api
+from restauth.web.app import Api
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from restauth import __version__, cli
+from restauth import __version__
+from restauth.cli import main
 from restauth.core import jwk
 from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.errors import BadCredentials, Throttled
@@ -51,7 +52,7 @@ def restauth(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
     def run(*arguments: str, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        return Outcome(cli.main(arguments), *capsys.readouterr())
+        return Outcome(main.main(arguments), *capsys.readouterr())
 
     return run
 
@@ -582,7 +583,7 @@ def test_key_rotate_keeps_the_algorithm_unless_another_one_is_named(
 WITHOUT_EXTRA = """
 import sys
 sys.modules["cryptography"] = None
-from restauth.cli import main
+from restauth.cli.main import main
 sys.exit(main())
 """
 

@@ -8,8 +8,8 @@ import bcrypt
 import pytest
 
 from restauth.core import passwords
+from restauth.domain.authentication import Logins
 from restauth.errors import Busy, StoreUnavailable, Throttled, UnknownUser, UnusableCode
-from restauth.logins import Logins
 from restauth.records import Account
 from restauth.services import Services, build_services
 from restauth.storage import sqlite

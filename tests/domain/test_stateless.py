@@ -19,10 +19,10 @@ import webtest
 
 from restauth import create_app, settings
 from restauth.core.keyring import Algorithm
+from restauth.domain.stateless import StatelessTokens
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.records import User
 from restauth.services import Services, start_stateless_services
-from restauth.stateless import StatelessTokens
 from tests.conftest import CLIENT, Clock, ServicesFactory, basic, bearer, by_password, client_of
 from tests.processes import PATIENCE, environ
 from tests.test_journeys import examples

@@ -17,7 +17,7 @@ from threading import Event
 import pytest
 
 from restauth.errors import UnusableKeyRing
-from restauth.storage.keyfile import MAX_SIZE, KeyFile
+from restauth.storage.key_file import MAX_SIZE, KeyFile
 from tests.storage.test_sqlite import SPAWN, in_processes
 
 GOOD = b"the old content"

@@ -23,10 +23,12 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 
-from restauth import __version__, app, checkup, importer, server
+from restauth import __version__, app
 from restauth import settings as settings_table
+from restauth.cli import check, server
 from restauth.core import passwords
 from restauth.core.keyring import ALGORITHMS, KeyRing
+from restauth.domain import importer
 from restauth.errors import (
     Failure,
     InvalidSetting,
@@ -37,7 +39,7 @@ from restauth.errors import (
 )
 from restauth.records import Account
 from restauth.services import Services, build_keys, build_services, now
-from restauth.storage.seed_file import open_seed_file
+from restauth.storage.rest_auth_file import open_seed_file
 from restauth.storage.sqlite import inspect
 
 DEFAULT_LISTEN = "127.0.0.1:5000"
@@ -224,7 +226,7 @@ def _is_address(text: str) -> bool:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = settings_table.load(os.environ)
-    findings = list(checkup.check(settings, build_keys(settings), now()))
+    findings = list(check.check(settings, build_keys(settings), now()))
     for finding in findings:
         print(f"{finding.level:5}  {finding.text}")
     return int(any(finding.level == "grave" for finding in findings))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from restauth.errors import UnusableFile
-from restauth.storage import seed_file as module
-from restauth.storage.seed_file import SeedRow, open_seed_file
-from tests import old_hashes
-from tests.old_hashes import write_seed_file
+from restauth.storage import rest_auth_file as module
+from restauth.storage.rest_auth_file import SeedRow, open_seed_file
+from tests import hash_samples
+from tests.hash_samples import write_seed_file
 
 MIGUEL = (1, "miguel", "pbkdf2:sha256:1$s$00")
 
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 # What is read
 
 
-@pytest.mark.parametrize("table", [old_hashes.FIRST_TABLE, old_hashes.TABLE], ids=["64", "128"])
+@pytest.mark.parametrize("table", [hash_samples.FIRST_TABLE, hash_samples.TABLE], ids=["64", "128"])
 def test_rows_of_every_version_are_read_in_the_order_of_their_ids(path: Path, table: str) -> None:
     write_seed_file(path, [(7, "susan", "x" * 200), MIGUEL], table=table)
     assert read(path) == [

@@ -8,13 +8,14 @@ being the operator.
 from collections.abc import Callable, Iterable, Iterator
 from re import Pattern
 
-from restauth.attempts import Attempts
-from restauth.audit import Event, record, record_failure
 from restauth.core import passwords, reset_codes
-from restauth.core.hash_slots import HashSlots
+from restauth.core.hash_limiter import HashSlots
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
 from restauth.core.roles import changed
+from restauth.domain.audit import Event, record, record_failure
+from restauth.domain.authentication import Logins
+from restauth.domain.throttling import Attempts
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
@@ -24,7 +25,6 @@ from restauth.errors import (
     UnusableCode,
     UsernameTaken,
 )
-from restauth.logins import Logins
 from restauth.records import OPERATOR, Account, Client
 from restauth.storage.store import Store
 

@@ -7,8 +7,9 @@ import pytest
 
 from restauth import services as services_module
 from restauth import settings
-from restauth.accounts import Accounts
 from restauth.core import passwords
+from restauth.domain.accounts import Accounts
+from restauth.domain.authentication import Logins
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
@@ -20,7 +21,6 @@ from restauth.errors import (
     UnusableCode,
     UsernameTaken,
 )
-from restauth.logins import Logins
 from restauth.records import Account
 from restauth.services import Services
 from tests.conftest import (

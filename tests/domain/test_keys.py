@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
-from restauth.core.tokens import AccessTokens, Claims
+from restauth.domain.keys import Keys
 from restauth.errors import BadCredentials, UnusableKeyRing
-from restauth.keys import Keys
-from restauth.storage.keyfile import KeyFile
+from restauth.storage.key_file import KeyFile
 from tests.conftest import Clock, bearer
 from tests.key_pairs import EVERY, NEEDS_EXTRA, PAIRED, lose_extra, need_extra, pair_entry
 from tests.processes import PATIENCE, Server, run
@@ -372,15 +372,16 @@ def test_a_rotation_to_what_this_process_cannot_use_leaves_the_ring_in_force(
 WHAT_IS_LOADED = """
 import sys
 from restauth import create_app
-from restauth.core import tokens
+from restauth.core import access_tokens
 
 app = create_app()
 services = app.services
 for algorithm in sys.argv[1:]:
     services.keys.rotate(revoke=False, algorithm=algorithm)
 key = services.keys.ring.signing_key
-access = tokens.AccessTokens("restauth", "restauth", 600)
-access.verify(access.mint(tokens.Claims(1, "sid", "ada", (), 0, 600), key), lambda kid: key, 0)
+access = access_tokens.AccessTokens("restauth", "restauth", 600)
+claims = access_tokens.Claims(1, "sid", "ada", (), 0, 600)
+access.verify(access.mint(claims, key), lambda kid: key, 0)
 services.keys.public(600)
 print("restauth.core.asymmetric" in sys.modules)
 """
@@ -483,7 +484,7 @@ def test_a_file_that_cannot_be_read_any_more_leaves_the_ring_in_force(
     for _ in range(3):
         assert verifies(keys, token)
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("restauth.keys", logging.ERROR)
+    assert (record.name, record.levelno) == ("restauth", logging.ERROR)
     assert reason in record.message
     assert record.message.endswith("The keys read before stay in force.")
 
@@ -597,7 +598,7 @@ def test_a_server_that_began_without_the_library_goes_on_with_its_keys(tmp_path:
     script = """
 import sys
 sys.modules["cryptography"] = None  # as where it is not installed
-from restauth.cli import main
+from restauth.cli.main import main
 del sys.modules["cryptography"]  # and now it is
 sys.exit(main(["serve", "--listen", "127.0.0.1:0"]))
 """

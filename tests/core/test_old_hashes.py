@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restauth.core import legacy, passwords
-from tests import old_hashes
+from restauth.core import old_hashes, passwords
+from tests import hash_samples
 
 BCRYPT_TAIL = "." * 22 + "a" * 31  # salt and digest, well-formed
-FORMS = {row.kind: row for row in old_hashes.CHEAP.values()}  # one of each
+FORMS = {row.kind: row for row in hash_samples.CHEAP.values()}  # one of each
 
 
 def pbkdf2(name: str = "sha256", iterations: object = 1000, salt: str = "s", size: int = 32) -> str:
@@ -40,31 +40,31 @@ def sha_crypt(ident: str = "6", rounds: str = "1000", salt: str = "s", size: int
 # Hashes of other programs
 
 
-@pytest.mark.parametrize("row", old_hashes.CHEAP.values(), ids=old_hashes.CHEAP)
-def test_a_hash_of_another_program_matches_its_password_alone(row: old_hashes.Row) -> None:
-    old = legacy.parse(row.password_hash)
+@pytest.mark.parametrize("row", hash_samples.CHEAP.values(), ids=hash_samples.CHEAP)
+def test_a_hash_of_another_program_matches_its_password_alone(row: hash_samples.Row) -> None:
+    old = old_hashes.parse(row.password_hash)
     assert old is not None
     assert old.kind == row.kind
     assert old.matches(row.password)
     assert not old.matches("!" + row.password)
 
 
-@pytest.mark.parametrize("row", old_hashes.DEFAULTS.values(), ids=old_hashes.DEFAULTS)
-def test_what_other_programs_make_by_default_is_within_the_bounds(row: old_hashes.Row) -> None:
-    old = legacy.parse(row.password_hash)
+@pytest.mark.parametrize("row", hash_samples.DEFAULTS.values(), ids=hash_samples.DEFAULTS)
+def test_what_other_programs_make_by_default_is_within_the_bounds(row: hash_samples.Row) -> None:
+    old = old_hashes.parse(row.password_hash)
     assert old is not None
     assert old.kind == row.kind
 
 
 def test_werkzeug_reads_150_000_iterations_where_the_number_is_left_out() -> None:
-    old = legacy.parse(old_hashes.NUMBER_LEFT_OUT.password_hash)
+    old = old_hashes.parse(hash_samples.NUMBER_LEFT_OUT.password_hash)
     assert old is not None
-    assert old.matches(old_hashes.NUMBER_LEFT_OUT.password)
+    assert old.matches(hash_samples.NUMBER_LEFT_OUT.password)
 
 
 def test_a_password_counts_as_it_was_typed() -> None:
     """A normalised one would lock out whoever has always typed it decomposed."""
-    old = legacy.parse(old_hashes.CHEAP["werkzeug 1.0.1, decomposed"].password_hash)
+    old = old_hashes.parse(hash_samples.CHEAP["werkzeug 1.0.1, decomposed"].password_hash)
     assert old is not None
     assert old.matches("e\u0301")
     assert not old.matches("\u00e9")
@@ -72,8 +72,8 @@ def test_a_password_counts_as_it_was_typed() -> None:
 
 @pytest.mark.parametrize("longer", ["", "2", "2 and more", "é", "x" * 900])
 def test_bcrypt_takes_the_first_72_bytes_as_it_did(longer: str) -> None:
-    row = old_hashes.CHEAP["passlib 1.7.4, bcrypt, 72 bytes"]
-    old = legacy.parse(row.password_hash)
+    row = hash_samples.CHEAP["passlib 1.7.4, bcrypt, 72 bytes"]
+    old = old_hashes.parse(row.password_hash)
     assert old is not None
     assert old.matches(row.password + longer)
     assert not old.matches(row.password[:71])
@@ -82,15 +82,15 @@ def test_bcrypt_takes_the_first_72_bytes_as_it_did(longer: str) -> None:
 
 def test_bcrypt_cuts_in_the_middle_of_a_character() -> None:
     cut = ("a" + "é" * 40).encode()[:72]
-    old = legacy.parse(bcrypt.hashpw(cut, bcrypt.gensalt(4)).decode())
+    old = old_hashes.parse(bcrypt.hashpw(cut, bcrypt.gensalt(4)).decode())
     assert old is not None
     assert old.matches("a" + "é" * 40)
     assert not old.matches("a" + "é" * 35)
 
 
 def test_bcrypt_sha256_lets_all_of_a_long_password_count() -> None:
-    row = old_hashes.CHEAP["passlib 1.7.4, bcrypt_sha256 version 1, 80 characters"]
-    old = legacy.parse(row.password_hash)
+    row = hash_samples.CHEAP["passlib 1.7.4, bcrypt_sha256 version 1, 80 characters"]
+    old = old_hashes.parse(row.password_hash)
     assert old is not None
     assert not old.matches(row.password[:79])
     assert not old.matches(row.password + "x")
@@ -98,8 +98,8 @@ def test_bcrypt_sha256_lets_all_of_a_long_password_count() -> None:
 
 def test_a_wrapped_hash_is_no_plain_one() -> None:
     """What bcrypt-sha256 feeds to bcrypt is no password for its hash."""
-    row = old_hashes.CHEAP["passlib 1.7.4, bcrypt_sha256 version 1, 2b"]
-    old = legacy.parse(row.password_hash)
+    row = hash_samples.CHEAP["passlib 1.7.4, bcrypt_sha256 version 1, 2b"]
+    old = old_hashes.parse(row.password_hash)
     assert old is not None
     assert not old.matches(b64encode(sha256(row.password.encode()).digest()).decode())
 
@@ -116,13 +116,13 @@ def test_a_wrapped_hash_is_no_plain_one() -> None:
     ],
 )
 def test_the_cost_is_known_where_it_is_bcrypts(password_hash: str, cost: int | None) -> None:
-    old = legacy.parse(password_hash)
+    old = old_hashes.parse(password_hash)
     assert old is not None
     assert old.cost == cost
 
 
 def test_the_current_form_is_no_old_one() -> None:
-    assert legacy.parse(passwords.hash("x", 4)) is None
+    assert old_hashes.parse(passwords.hash("x", 4)) is None
 
 
 # Bounds
@@ -238,26 +238,26 @@ BEYOND = {
 
 @pytest.mark.parametrize("password_hash", WITHIN.values(), ids=WITHIN)
 def test_a_hash_within_its_bounds_is_read(password_hash: str) -> None:
-    assert legacy.parse(password_hash) is not None
+    assert old_hashes.parse(password_hash) is not None
 
 
 @pytest.mark.parametrize("password_hash", BEYOND.values(), ids=BEYOND)
 def test_a_hash_beyond_its_bounds_is_refused(password_hash: str) -> None:
-    assert legacy.parse(password_hash) is None
+    assert old_hashes.parse(password_hash) is None
 
 
 @pytest.mark.parametrize(("n", "r", "p"), [(2, 1, 1), (2, 1, 16), (2, 32, 1), (32768, 1, 1)])
 def test_every_shape_of_scrypt_has_the_memory_it_needs(n: int, r: int, p: int) -> None:
-    old = legacy.parse(scrypt(n, r, p))
+    old = old_hashes.parse(scrypt(n, r, p))
     assert old is not None
     assert not old.matches("x")
 
 
 def test_a_long_password_costs_sha_crypt_nothing() -> None:
     """Each round reads the password: what it costs grows with the length."""
-    old = legacy.parse(sha_crypt())
+    old = old_hashes.parse(sha_crypt())
     assert old is not None
-    longest = legacy.MAX_SHA_CRYPT_LENGTH
+    longest = old_hashes.MAX_SHA_CRYPT_LENGTH
     with pytest.MonkeyPatch.context() as patch:
         asked: list[int] = []
         patch.setattr("restauth.core.sha_crypt.matches", lambda raw, *_: asked.append(len(raw)))
@@ -272,7 +272,7 @@ def test_a_long_password_costs_sha_crypt_nothing() -> None:
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.text(st.characters()))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    assert legacy.parse(text) is None
+    assert old_hashes.parse(text) is None
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
@@ -280,7 +280,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_any_damage_is_read_or_refused(kind: str, place: int, character: str) -> None:
     row = FORMS[kind]
     damaged = row.password_hash[:place] + character + row.password_hash[place + 1 :]
-    old = legacy.parse(damaged)
+    old = old_hashes.parse(damaged)
     assert old is None or old.kind in FORMS
 
 
@@ -289,11 +289,11 @@ def test_a_digest_with_another_character_matches_nothing(kind: str) -> None:
     row = FORMS[kind]
     place = len(row.password_hash) - 5
     other = "0" if row.password_hash[place] != "0" else "1"
-    old = legacy.parse(row.password_hash[:place] + other + row.password_hash[place + 1 :])
+    old = old_hashes.parse(row.password_hash[:place] + other + row.password_hash[place + 1 :])
     assert old is not None
     assert not old.matches(row.password)
 
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_no_secret_is_in_the_text_of_a_hash(kind: str) -> None:
-    assert FORMS[kind].password_hash[-20:] not in repr(legacy.parse(FORMS[kind].password_hash))
+    assert FORMS[kind].password_hash[-20:] not in repr(old_hashes.parse(FORMS[kind].password_hash))

@@ -7,8 +7,8 @@ was given.
 
 from collections.abc import Callable
 
-from restauth.core.tokens import AccessTokens
-from restauth.keys import Keys
+from restauth.core.access_tokens import AccessTokens
+from restauth.domain.keys import Keys
 from restauth.records import User
 
 

@@ -19,10 +19,10 @@ from restauth.errors import (
 from restauth.records import Caller
 from restauth.services import Services
 from restauth.web import cors, problems
+from restauth.web.http import Response, parse_request, send
 from restauth.web.middleware import identify, remove_identity
 from restauth.web.router import Access, Route, Router
 from restauth.web.routes import routes
-from restauth.web.wire import Response, parse_request, send
 
 _log = logging.getLogger("restauth")
 

@@ -23,7 +23,7 @@ from restauth.errors import (
     UnsupportedMediaType,
 )
 from restauth.records import Account, Caller, Client, Session, User
-from restauth.web.wire import (
+from restauth.web.http import (
     MAX_BODY_LENGTH,
     MAX_USER_AGENT_LENGTH,
     Request,
