@@ -8,12 +8,12 @@ import os
 
 from restauth import settings
 from restauth.services import start_services
-from restauth.web.app import Api
+from restauth.web.app import App
 
 _log = logging.getLogger("restauth")
 
 
-def create_app(**keywords: object) -> Api:
+def create_app(**keywords: object) -> App:
     """The service as a WSGI app, with settings from keywords, else from the environment.
 
     Raises InvalidSetting, UnusableStore, UnusableKeyRing.
@@ -21,4 +21,4 @@ def create_app(**keywords: object) -> Api:
     services = start_services(settings.load(os.environ, keywords))
     if services.settings.password_policy == "open":
         _log.warning("password_policy is open: any password is accepted")
-    return Api(services)
+    return App(services)

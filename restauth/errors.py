@@ -1,9 +1,9 @@
 """All that can go wrong, by name.
 
-Rule: a `Failure` is what happened, never how it is answered: `web.problems` alone knows HTTP
+Rule: a `RestauthError` is what happened, never how it is answered: `web.problems` alone knows HTTP
 statuses, `cli` alone knows exit statuses. No secret, token or header text is ever an argument.
 
-    Failure
+    RestauthError
     ├── Refusal           a request that is turned down; it becomes a problem document
     └── Fault             something only the operator can mend; it stops the start
 """
@@ -11,8 +11,8 @@ statuses, `cli` alone knows exit statuses. No secret, token or header text is ev
 from typing import ClassVar
 
 
-class Failure(Exception):
-    """The root: one `except Failure` catches whatever restauth refuses on purpose.
+class RestauthError(Exception):
+    """The root: one `except RestauthError` catches whatever restauth refuses on purpose.
 
     `code` is stable and snake_case; a refusal's is part of the wire contract
     (`urn:restauth:problem:<code>`).
@@ -25,7 +25,7 @@ class Failure(Exception):
         super().__init__(detail or self.detail)
 
 
-class Refusal(Failure):
+class Refusal(RestauthError):
     """A request is turned down, and the caller may be told why."""
 
 
@@ -164,7 +164,7 @@ class StoreUnavailable(Unavailable):
     retry_after = 2
 
 
-class Fault(Failure):
+class Fault(RestauthError):
     """The start, or an operator's command, cannot go on; the message says what to mend."""
 
 

@@ -11,13 +11,13 @@ from wsgiref.types import WSGIApplication
 from restauth import settings
 from restauth.app import create_app
 from restauth.errors import InvalidSetting
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.middleware import AuthMiddleware
 
 _WORDS = ("required", "role", "stateless")  # the guard's words that are no settings
 
 
-def main(global_settings: Mapping[str, str], /, **lines: str) -> Api:
+def main(global_settings: Mapping[str, str], /, **lines: str) -> App:
     """`use = egg:restauth`; the other lines are settings. Raises as `create_app`."""
     _refuse_hidden(global_settings, settings.NAMES)
     return create_app(**lines)

@@ -1,4 +1,4 @@
-"""The nouns: User, Account, Session, Caller, Client, Grant as frozen values.
+"""The nouns: User, Account, Session, Caller, Client, IssuedTokens as frozen values.
 
 Rule: values only. No record knows where it is stored or how it travels. A `User` is verified: it is
 made only of what the two bridges, `logins` and `sessions`, have let through.
@@ -82,7 +82,7 @@ OPERATOR = Client("operator")  # the command line
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class IssuedTokens:
     """Fresh tokens and how long they live, in seconds. Without a refresh token the last two are
     None and 0."""
 
@@ -105,7 +105,7 @@ class ImportedUser:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class FailureCount:
     """How often a name, a peer, or a name from a peer has failed. Times are epoch seconds."""
 
     count: int

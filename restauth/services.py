@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from restauth.core import password_policy
 from restauth.core.access_tokens import AccessTokens
-from restauth.core.credential_cache import VerifiedCredentials
-from restauth.core.hash_limiter import HashSlots
+from restauth.core.credential_cache import CredentialCache
+from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.throttle import Throttle
 from restauth.domain import audit
 from restauth.domain.accounts import Accounts
-from restauth.domain.authentication import Logins
-from restauth.domain.keys import Keys
+from restauth.domain.authentication import Authentication
+from restauth.domain.keys import SigningKeys
 from restauth.domain.sessions import Sessions
 from restauth.domain.stateless import StatelessTokens
-from restauth.domain.throttling import Attempts
+from restauth.domain.throttling import LoginThrottle
 from restauth.errors import InvalidSetting, UnusableKeyRing
 from restauth.settings import Settings
 from restauth.storage import common_passwords
@@ -49,9 +49,9 @@ class Services:
     settings: Settings
     engine: SQLite
     store: Store
-    keys: Keys
+    keys: SigningKeys
     hasher: Hasher
-    logins: Logins
+    authentication: Authentication
     accounts: Accounts
     sessions: Sessions
 
@@ -98,18 +98,18 @@ def build_services(
     engine = SQLite(settings.database, create=create)
     store = Store(engine)
     throttle = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
-    attempts = Attempts(store, throttle, clock)
-    slots = HashSlots(HASH_SLOTS, HASH_QUEUE)
+    attempts = LoginThrottle(store, throttle, clock)
+    slots = HashLimiter(HASH_SLOTS, HASH_QUEUE)
     hasher = Hasher(
         hash_cost_for_tests or settings.bcrypt_rounds,
         time.perf_counter,
         reads_sha_crypt=settings.import_sha_crypt,
     )
-    verified = VerifiedCredentials(settings.credential_cache)
-    logins = Logins(store, attempts, slots, hasher, verified, clock)
+    verified = CredentialCache(settings.credential_cache)
+    authentication = Authentication(store, attempts, slots, hasher, verified, clock)
     accounts = Accounts(
         store,
-        logins,
+        authentication,
         attempts,
         slots,
         hasher,
@@ -126,14 +126,14 @@ def build_services(
         refresh_duration=settings.refresh_duration,
         clock=clock,
     )
-    return Services(settings, engine, store, keys, hasher, logins, accounts, sessions)
+    return Services(settings, engine, store, keys, hasher, authentication, accounts, sessions)
 
 
 def start_services(settings: Settings) -> Services:
     """Services for an app that will answer requests: made if there are none, and with the measure
-    taken of the old hashes that logins may meet. Raises as `build_services`."""
+    taken of the old hashes that authentication may meet. Raises as `build_services`."""
     services = build_services(settings, create=True)
-    services.hasher.expect(services.store.sample_old_hashes())
+    services.hasher.calibrate(services.store.sample_old_hashes())
     services.engine.close()  # uWSGI forks now, and not by os.fork: no connection may be open
     return services
 
@@ -152,10 +152,12 @@ def start_stateless_services(
     )
 
 
-def build_keys(settings: Settings, clock: Callable[[], int] = now, *, signs: bool = True) -> Keys:
+def build_keys(
+    settings: Settings, clock: Callable[[], int] = now, *, signs: bool = True
+) -> SigningKeys:
     """The key ring alone, not yet read: the commands on keys need no store."""
     longest = max(settings.token_duration, settings.refresh_duration)
-    return Keys(KeyFile(settings.key_file), clock, longest, signs=signs)
+    return SigningKeys(KeyFile(settings.key_file), clock, longest, signs=signs)
 
 
 def _build_tokens(settings: Settings) -> AccessTokens:

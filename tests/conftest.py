@@ -19,11 +19,11 @@ import webtest
 
 from restauth import services as services_module
 from restauth import settings
-from restauth.domain.authentication import Logins
+from restauth.domain.authentication import Authentication
 from restauth.errors import BadCredentials, Refusal
 from restauth.records import Account, Caller, Client, User
 from restauth.services import Services, build_services
-from restauth.web.app import Api
+from restauth.web.app import App
 
 CLIENT = Client("192.0.2.7", "test")  # RFC 5737: an address of nobody's, not globally routable
 PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up
@@ -114,7 +114,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def by_password(services: Services, username: str, password: str) -> Caller:
     """What a verified Basic header becomes."""
-    account = services.logins.authenticate(username, password, CLIENT)
+    account = services.authentication.authenticate(username, password, CLIENT)
     return caller_of(account)
 
 
@@ -122,10 +122,10 @@ def caller_of(account: Account) -> Caller:
     return Caller(User(account.id, account.username, account.roles, None, "password"), account)
 
 
-def expect_refusal(logins: Logins, username: str, password: str) -> BadCredentials:
+def expect_refusal(authentication: Authentication, username: str, password: str) -> BadCredentials:
     """Expect one refusal, and give it."""
     with pytest.raises(BadCredentials) as caught:
-        logins.authenticate(username, password, CLIENT)
+        authentication.authenticate(username, password, CLIENT)
     return caught.value
 
 
@@ -197,7 +197,7 @@ def slot_taken(
 ) -> Iterator[None]:
     """A correct login on another thread is in the middle of its hash."""
     with held_hashes(monkeypatch) as held, ThreadPoolExecutor(1) as thread:
-        login = thread.submit(services.logins.authenticate, username, password, CLIENT)
+        login = thread.submit(services.authentication.authenticate, username, password, CLIENT)
         try:
             assert held.is_hashing.wait(timeout=60)
             yield
@@ -208,7 +208,7 @@ def slot_taken(
 
 def client_of(services: Services, **environ: str) -> webtest.TestApp:
     """A client whose every request passes WebTest's lint and the standard library's validator."""
-    return webtest.TestApp(validator(Api(services)), extra_environ=environ, lint=True)
+    return webtest.TestApp(validator(App(services)), extra_environ=environ, lint=True)
 
 
 @pytest.fixture

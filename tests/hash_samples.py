@@ -24,7 +24,7 @@ FIRST_TABLE = TABLE.replace("128", "64")
 INDEX = "CREATE INDEX ix_users_username ON users (username)"
 
 
-def write_seed_file(
+def write_rest_auth_file(
     path: Path, rows: Iterable[Sequence[object]] = (), *, table: str = TABLE
 ) -> Path:
     """A file of REST-auth's with these ids, names and hashes, in REST-auth's columns."""

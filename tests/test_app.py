@@ -9,13 +9,13 @@ import webtest
 import restauth.app
 from restauth import create_app
 from restauth.errors import InvalidSetting, UnusableKeyRing, UnusableStore
-from restauth.web.app import Api
+from restauth.web.app import App
 from tests.conftest import basic, bearer
 
 PASSWORD = basic("miguel", "python")
 
 
-def client_of(app: Api) -> webtest.TestApp:
+def client_of(app: App) -> webtest.TestApp:
     return webtest.TestApp(validator(app), lint=True)
 
 

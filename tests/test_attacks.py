@@ -31,7 +31,7 @@ from restauth import AuthMiddleware
 from restauth.core.hasher import Hasher
 from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.services import Services
-from restauth.web.app import Api
+from restauth.web.app import App
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 from tests.key_pairs import EVERY, need_extra, public_texts, respell, sign_with
 
@@ -73,7 +73,7 @@ class Target:
     def __init__(self, services: Services, **environ: str) -> None:
         self.accounts = services.accounts
         self.client = client_of(services, **environ)
-        self.rude_client = webtest.TestApp(Api(services), lint=False)
+        self.rude_client = webtest.TestApp(App(services), lint=False)
         self.secret = services.keys.ring.signing_key.secret
         self.user_id = self.accounts.register("miguel", "python")
         answer = self.client.get("/api/token", headers=basic("miguel", "python"))
@@ -985,7 +985,7 @@ def test_a_cheap_old_hash_is_not_told_by_its_speed(
     services: Services, target: Target, watchers: Watchers
 ) -> None:
     # The operator has raised the cost since miguel was registered.
-    services.logins._hasher = Hasher(7, time.perf_counter)
+    services.authentication._hasher = Hasher(7, time.perf_counter)
     expected = probe(target, watchers, "nobody")
     assert probe(target, watchers, "miguel") == expected
     assert expected[0] == 2**7

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from restauth import errors
-from restauth.errors import Failure, Fault, MethodNotAllowed, Refusal, Throttled, Unavailable
+from restauth.errors import Fault, MethodNotAllowed, Refusal, RestauthError, Throttled, Unavailable
 
 # These are only caught; what is raised stands below them.
-ABSTRACT: set[type[Failure]] = {Failure, Refusal, Fault, Unavailable}
+ABSTRACT: set[type[RestauthError]] = {RestauthError, Refusal, Fault, Unavailable}
 
 
-def descendants(failure: type[Failure]) -> Iterator[type[Failure]]:
+def descendants(failure: type[RestauthError]) -> Iterator[type[RestauthError]]:
     for child in failure.__subclasses__():
         yield child
         yield from descendants(child)
@@ -20,19 +20,19 @@ def descendants(failure: type[Failure]) -> Iterator[type[Failure]]:
 
 RAISED = [
     failure
-    for failure in descendants(Failure)
+    for failure in descendants(RestauthError)
     if failure.__module__ == errors.__name__ and failure not in ABSTRACT
 ]
 
 
-def make(failure: type[Failure]) -> Failure:
+def make(failure: type[RestauthError]) -> RestauthError:
     if issubclass(failure, MethodNotAllowed):
         return failure(("GET",))
     return failure(1) if issubclass(failure, Throttled) else failure()
 
 
 @pytest.mark.parametrize("failure", RAISED)
-def test_a_failure_has_a_code_and_a_sentence_of_its_own(failure: type[Failure]) -> None:
+def test_a_failure_has_a_code_and_a_sentence_of_its_own(failure: type[RestauthError]) -> None:
     assert {"code", "detail"} <= vars(failure).keys()  # of its own, not its parent's
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", failure.code)
     assert re.fullmatch(r"[A-Z][^\n]+\.|Unauthorized Access", failure.detail)
@@ -49,7 +49,9 @@ def test_a_code_is_the_name_of_its_class() -> None:
 
 
 @pytest.mark.parametrize("failure", RAISED)
-def test_a_failure_is_either_refused_or_mended_by_the_operator(failure: type[Failure]) -> None:
+def test_a_failure_is_either_refused_or_mended_by_the_operator(
+    failure: type[RestauthError],
+) -> None:
     assert issubclass(failure, Refusal) != issubclass(failure, Fault)
 
 

@@ -12,7 +12,7 @@ import webtest
 from restauth.errors import InvalidSetting
 from restauth.paste import auth, main
 from restauth.services import Services
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import basic, bearer
 
@@ -25,7 +25,7 @@ def page(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]
     return [environ.get("REMOTE_USER", "nobody").encode()]
 
 
-def client_before(app: Api | AuthMiddleware) -> webtest.TestApp:
+def client_before(app: App | AuthMiddleware) -> webtest.TestApp:
     return webtest.TestApp(validator(app), lint=True)
 
 
@@ -37,7 +37,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def service(files: dict[str, str]) -> Iterator[Api]:
+def service(files: dict[str, str]) -> Iterator[App]:
     """The service, in which miguel has registered."""
     app = main({}, **files)
     app.services.accounts.register("miguel", "python")
@@ -45,7 +45,7 @@ def service(files: dict[str, str]) -> Iterator[Api]:
         yield app
 
 
-def token(service: Api) -> str:
+def token(service: App) -> str:
     return str(client_before(service).get("/api/token", headers=PASSWORD).json["token"])
 
 
@@ -74,7 +74,7 @@ def test_a_line_of_the_file_goes_before_the_environment(
 
 
 def test_with_no_line_of_its_own_the_filter_lets_anonymous_through(
-    service: Api, files: dict[str, str]
+    service: App, files: dict[str, str]
 ) -> None:
     guard = auth(page, {}, **files)
     with closing(guard.services):
@@ -85,14 +85,14 @@ def test_with_no_line_of_its_own_the_filter_lets_anonymous_through(
         client.get("/", headers=basic("miguel", "ruby"), status=401)
 
 
-def test_what_is_required_is_said_in_text(service: Api, files: dict[str, str]) -> None:
+def test_what_is_required_is_said_in_text(service: App, files: dict[str, str]) -> None:
     for required, status in (("true", 401), ("false", 200)):
         guard = auth(page, {}, required=required, **files)
         with closing(guard.services):
             client_before(guard).get("/", status=status)
 
 
-def test_the_role_is_said_in_text(service: Api, files: dict[str, str]) -> None:
+def test_the_role_is_said_in_text(service: App, files: dict[str, str]) -> None:
     guard = auth(page, {}, role="editor", **files)
     accounts = service.services.accounts
     with closing(guard.services):
@@ -103,7 +103,7 @@ def test_the_role_is_said_in_text(service: Api, files: dict[str, str]) -> None:
         assert client.get("/", headers=PASSWORD).text == "miguel"
 
 
-def test_all_three_are_said_in_text(service: Api, files: dict[str, str], tmp_path: Path) -> None:
+def test_all_three_are_said_in_text(service: App, files: dict[str, str], tmp_path: Path) -> None:
     accounts = service.services.accounts
     of_a_viewer = bearer(token(service))
     accounts.change_roles(accounts.find(1), ["editor"], [])
@@ -117,7 +117,7 @@ def test_all_three_are_said_in_text(service: Api, files: dict[str, str], tmp_pat
     assert not Path(keys["database"]).exists()
 
 
-def test_without_the_word_there_is_a_store(service: Api, files: dict[str, str]) -> None:
+def test_without_the_word_there_is_a_store(service: App, files: dict[str, str]) -> None:
     for keywords in ({}, {"stateless": "false"}):
         guard = auth(page, {}, **keywords, **files)
         with closing(guard.services):

@@ -14,8 +14,8 @@ from restauth.records import (
     Account,
     Caller,
     Client,
-    Failures,
-    Grant,
+    FailureCount,
+    IssuedTokens,
     Session,
     User,
 )
@@ -30,9 +30,9 @@ RECORDS = [
     Caller(USER, ACCOUNT),
     Caller(USER, SESSION),
     Client("192.0.2.7", "test"),
-    Grant("sid", "a.b.c", 1),
-    Grant("sid", "a.b.c", 1, "r1.kid.sid.0.seal", 2),
-    Failures(1, 2, 3),
+    IssuedTokens("sid", "a.b.c", 1),
+    IssuedTokens("sid", "a.b.c", 1, "r1.kid.sid.0.seal", 2),
+    FailureCount(1, 2, 3),
 ]
 
 
@@ -57,7 +57,7 @@ def test_a_record_shows_the_rest_of_itself() -> None:
         "Account(id=1, username='miguel', created_at=1, locked_at=None, password_version=1, "
         "roles=('admin',))"
     )
-    assert repr(RECORDS[7]) == "Grant(session_id='sid', duration=1, refresh_duration=2)"
+    assert repr(RECORDS[7]) == "IssuedTokens(session_id='sid', duration=1, refresh_duration=2)"
 
 
 def test_a_user_can_be_a_key() -> None:
@@ -65,7 +65,7 @@ def test_a_user_can_be_a_key() -> None:
 
 
 def test_a_grant_has_no_refresh_token_unless_it_is_given_one() -> None:
-    grant = Grant("sid", "a.b.c", 1)
+    grant = IssuedTokens("sid", "a.b.c", 1)
     assert (grant.refresh_token, grant.refresh_duration) == (None, 0)
 
 

@@ -47,7 +47,7 @@ def register(services: Services) -> Account:
 
 
 def log_in(services: Services) -> str:
-    return services.sessions.grant(by_password(services, NAME, PASSWORD), CLIENT).token
+    return services.sessions.issue(by_password(services, NAME, PASSWORD), CLIENT).token
 
 
 # What is made, and when
@@ -225,7 +225,7 @@ def test_the_durations_of_the_settings_rule_what_a_login_is_given(
 ) -> None:
     services = make_services(token_duration=20, session_duration=60, refresh_duration=70)
     register(services)
-    account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     grant = services.sessions.start(account, CLIENT)
     assert (grant.duration, grant.refresh_duration) == (20, 70)
     session = services.sessions.identify(grant.token).proof
@@ -352,7 +352,7 @@ def test_the_embedders_own_check_is_asked_for_every_new_password(
         ("greener", "Miguel"),
         ("greenest", "Miguel"),
     ]
-    services.logins.authenticate("Miguel", PASSWORD, CLIENT)  # a login asks nothing
+    services.authentication.authenticate("Miguel", PASSWORD, CLIENT)  # a login asks nothing
     assert len(rules.asked) == 5
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from restauth.domain.keys import Keys
+from restauth.domain.keys import SigningKeys
 from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.settings import Settings
 from restauth.storage.sqlite import inspect
@@ -21,11 +21,11 @@ KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    level: Literal["fine", "note", "grave"]
+    level: Literal["ok", "warning", "error"]
     text: str
 
 
-def check(settings: Settings, keys: Keys, now: int) -> Iterator[Finding]:
+def check(settings: Settings, keys: SigningKeys, now: int) -> Iterator[Finding]:
     """All findings, in the order of the files and then the settings."""
     yield from _check_database(settings.database)
     yield from _check_keys(settings.key_file, keys, now)
@@ -39,41 +39,41 @@ def _check_database(path: Path) -> Iterator[Finding]:
     try:
         is_current = inspect(path)
     except UnusableStore as error:
-        yield Finding("grave", str(error))
+        yield Finding("error", str(error))
     else:
-        yield Finding("fine", f"The database {path} is ours and undamaged.")
+        yield Finding("ok", f"The database {path} is ours and undamaged.")
         if not is_current:
-            yield Finding("note", f"The next start brings the database {path} up to date.")
+            yield Finding("warning", f"The next start brings the database {path} up to date.")
     for file in (path, path.with_name(path.name + "-wal")):
         if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-            yield Finding("grave", f"Others can read or write {file}: chmod 600.")
+            yield Finding("error", f"Others can read or write {file}: chmod 600.")
     yield from _check_directory(path)
 
 
-def _check_keys(path: Path, keys: Keys, now: int) -> Iterator[Finding]:
+def _check_keys(path: Path, keys: SigningKeys, now: int) -> Iterator[Finding]:
     if not os.path.lexists(path):
         yield from _check_future(path, "key ring")
         return
     try:
         ring = keys.ring
     except UnusableKeyRing as error:
-        yield Finding("grave", str(error))
+        yield Finding("error", str(error))
         return
     age = now - ring.signing_key.created_at
     if age > KEY_AGE:
         days = age // 86_400
-        yield Finding("note", f"The signing key is {days} days old: restauth key rotate.")
+        yield Finding("warning", f"The signing key is {days} days old: restauth key rotate.")
     else:
-        yield Finding("fine", f"The key ring {path} is private and its {len(ring.keys)} keys good.")
+        yield Finding("ok", f"The key ring {path} is private and its {len(ring.keys)} keys good.")
     yield from _check_directory(path)
 
 
 def _check_future(path: Path, noun: str) -> Iterator[Finding]:
     if path.absolute().parent.is_dir():
-        yield Finding("note", f"There is no {noun} {path} yet: the first start makes it.")
+        yield Finding("warning", f"There is no {noun} {path} yet: the first start makes it.")
         yield from _check_directory(path)
     else:
-        yield Finding("grave", f"There is no directory for the {noun} {path}.")
+        yield Finding("error", f"There is no directory for the {noun} {path}.")
 
 
 def _check_directory(path: Path) -> Iterator[Finding]:
@@ -81,17 +81,17 @@ def _check_directory(path: Path) -> Iterator[Finding]:
     directory = path.absolute().parent
     mode = directory.stat().st_mode
     if mode & 0o022 and not mode & stat.S_ISVTX:
-        yield Finding("grave", f"Others can replace files in {directory}: chmod go-w.")
+        yield Finding("error", f"Others can replace files in {directory}: chmod go-w.")
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
     if not settings.require_https:
-        yield Finding("note", "require_https is false: passwords may come over plain http.")
+        yield Finding("warning", "require_https is false: passwords may come over plain http.")
     if not settings.base_url:
-        yield Finding("note", "base_url is not set: Location is absolute for known hosts only.")
+        yield Finding("warning", "base_url is not set: Location is absolute for known hosts only.")
     if settings.registration == "open":
-        yield Finding("note", "registration is open: anybody can make an account.")
+        yield Finding("warning", "registration is open: anybody can make an account.")
     if settings.password_policy == "open":
-        yield Finding("note", "password_policy is open: any password is accepted.")
+        yield Finding("warning", "password_policy is open: any password is accepted.")
     if settings.bcrypt_rounds < 12:
-        yield Finding("note", "bcrypt_rounds is below 12: a stolen database is guessed faster.")
+        yield Finding("warning", "bcrypt_rounds is below 12: a stolen database is guessed faster.")

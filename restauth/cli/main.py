@@ -30,16 +30,16 @@ from restauth.core import passwords
 from restauth.core.keyring import ALGORITHMS, KeyRing
 from restauth.domain import importer
 from restauth.errors import (
-    Failure,
     InvalidSetting,
     MalformedRequest,
+    RestauthError,
     UnacceptablePassword,
     Unavailable,
     UnusableStore,
 )
 from restauth.records import Account
 from restauth.services import Services, build_keys, build_services, now
-from restauth.storage.rest_auth_file import open_seed_file
+from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.storage.sqlite import inspect
 
 DEFAULT_LISTEN = "127.0.0.1:5000"
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(failure), 2)
     except Unavailable as failure:
         return _complain(f"{failure} ({failure.cause})", 1)
-    except Failure as failure:
+    except RestauthError as failure:
         return _complain(str(failure), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
@@ -228,8 +228,8 @@ def _check(arguments: argparse.Namespace) -> int:
     settings = settings_table.load(os.environ)
     findings = list(check.check(settings, build_keys(settings), now()))
     for finding in findings:
-        print(f"{finding.level:5}  {finding.text}")
-    return int(any(finding.level == "grave" for finding in findings))
+        print(f"{finding.level:7}  {finding.text}")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 def _backup(arguments: argparse.Namespace) -> int:
@@ -242,7 +242,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     settings = settings_table.load(os.environ)
     with ExitStack() as stack:
-        source = stack.enter_context(open_seed_file(Path(arguments.file)))
+        source = stack.enter_context(open_rest_auth_file(Path(arguments.file)))
         is_new = not settings.database.exists()
         if arguments.dry_run and is_new:  # nothing is made here
             folder = Path(stack.enter_context(TemporaryDirectory()))

@@ -61,7 +61,7 @@ class AccessTokens:
         # raises and so is not remembered: nobody fills the memo without a valid token.
         self._read_signed = lru_cache(maxsize=MEMO_SIZE)(self._read)
 
-    def mint(self, claims: Claims, key: Key) -> str:
+    def issue(self, claims: Claims, key: Key) -> str:
         """Sign the claims. The header is exactly {alg, kid, typ} (RFC 9068 section 2.1)."""
         payload = {
             "aud": self._audience,

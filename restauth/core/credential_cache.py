@@ -16,7 +16,7 @@ from restauth.records import Account
 MAX_ENTRIES = 10_000  # about 2 MB; the one used longest ago goes first
 
 
-class VerifiedCredentials:
+class CredentialCache:
     """A bounded memory of `duration` seconds; 0 remembers nothing."""
 
     def __init__(self, duration: int) -> None:

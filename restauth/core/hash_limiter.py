@@ -11,7 +11,7 @@ from threading import BoundedSemaphore, Lock
 from restauth.errors import Busy
 
 
-class HashSlots:
+class HashLimiter:
     """`slots` hashes run, `queue` more wait: keep the server's threads above their sum."""
 
     def __init__(self, slots: int, queue: int) -> None:

@@ -43,7 +43,7 @@ class Hasher:
             self._pace = (self._timer() - started) / spent
         else:
             is_right, spent = self._match(old, password)
-        passwords.spend(self._rounds - spent)
+        passwords.burn_rounds(self._rounds - spent)
         return is_right
 
     def is_stale(self, password_hash: str | None) -> bool:
@@ -59,7 +59,7 @@ class Hasher:
         """Whether such a hash can log in here."""
         return self._reads_sha_crypt or not old.kind.endswith("-crypt")
 
-    def expect(self, password_hashes: Iterable[str]) -> None:
+    def calibrate(self, password_hashes: Iterable[str]) -> None:
         """Take the measure of older forms that logins may meet: whoever is slower than a hash of
         the current form sets the work for all."""
         for password_hash in password_hashes:
@@ -78,6 +78,6 @@ class Hasher:
     def _rounds_of(self, seconds: float) -> int:
         if not self._pace:
             started = self._timer()
-            passwords.spend(1 << _PROBE_COST)
+            passwords.burn_rounds(1 << _PROBE_COST)
             self._pace = (self._timer() - started) / (1 << _PROBE_COST)
         return int(seconds / self._pace)

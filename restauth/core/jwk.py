@@ -26,7 +26,7 @@ _KINDS: dict[str, dict[str, str]] = {
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Keys of 32 bytes and more that stand in published tutorials and standards (CVE-2025-45768 and its
 # kin: a library verifies with any key, so the guard stands here). Shorter ones fall by length.
-_FAMOUS = frozenset(
+_PUBLISHED_KEYS = frozenset(
     {
         b"the quick brown fox jumps over the lazy dog",  # REST-auth
         b"a-string-secret-at-least-256-bits-long",  # jwt.io
@@ -177,7 +177,7 @@ def _is_weak(secret: bytes) -> bool:
     return (
         len(secret) < MIN_SECRET_LENGTH
         or len(secret.strip(b"\0")) < MIN_SECRET_LENGTH - 8  # random keys have a NUL or two there
-        or not _FAMOUS.isdisjoint((bare, bare.strip(), secret.strip(b"\0 \t\r\n\v\f")))
+        or not _PUBLISHED_KEYS.isdisjoint((bare, bare.strip(), secret.strip(b"\0 \t\r\n\v\f")))
         or len(set(secret)) < MIN_DISTINCT_BYTES
         or secret in (secret + secret)[1:-1]  # a word repeated is its own rotation
         or any(mark in secret for mark in _OTHER_KEYS)

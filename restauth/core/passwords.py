@@ -43,11 +43,11 @@ def verify(password: str, password_hash: str | None, cost: int) -> bool:
     """
     stored_cost, salt, stored_digest = _parse(password_hash or "") or (cost, _new_salt(cost), "")
     digest = _digest(password, stored_cost, salt)
-    spend((1 << cost) - (1 << stored_cost))
+    burn_rounds((1 << cost) - (1 << stored_cost))
     return hmac.compare_digest(digest.encode("ascii"), stored_digest.encode("ascii"))
 
 
-def spend(rounds: int) -> None:
+def burn_rounds(rounds: int) -> None:
     """Compute that many rounds of bcrypt, to within its cheapest hash, for their time alone."""
     for cost in range(MAX_COST, MIN_COST - 1, -1):
         while rounds >= 1 << cost:

@@ -24,20 +24,20 @@ _SHAPE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RefreshClaims:
     """Which refresh token of which session."""
 
     session_id: str
     counter: int
 
 
-def build(turn: Turn, key: Key) -> str:
+def build(turn: RefreshClaims, key: Key) -> str:
     """The token of a turn: the same turn and key give the same text."""
     text = f"{_VERSION}.{key.kid}.{turn.session_id}.{turn.counter}"
     return f"{text}.{_seal(text, key)}"
 
 
-def parse(token: str, find_key: Callable[[str], Key | None]) -> Turn:
+def parse(token: str, find_key: Callable[[str], Key | None]) -> RefreshClaims:
     """The turn, if the seal is by one of our keys. Raises BadCredentials."""
     match = _SHAPE.fullmatch(token)
     key = find_key(match["kid"]) if match else None
@@ -46,7 +46,7 @@ def parse(token: str, find_key: Callable[[str], Key | None]) -> Turn:
     text, _, seal = token.rpartition(".")
     if not hmac.compare_digest(seal.encode("ascii"), _seal(text, key).encode("ascii")):
         raise BadCredentials
-    return Turn(match["session_id"], int(match["counter"]))
+    return RefreshClaims(match["session_id"], int(match["counter"]))
 
 
 def _seal(text: str, key: Key) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from restauth.records import Failures
+from restauth.records import FailureCount
 
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
 PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
@@ -32,27 +32,27 @@ class Throttle:
     max_failures: int
     peer_failures: int
 
-    def wait(self, failures: Mapping[Key, Failures], now: int) -> int:
+    def wait(self, failures: Mapping[Key, FailureCount], now: int) -> int:
         """Whole seconds until another attempt is worth making; 0 when it may be made now. A name
         that is shut stays so until an operator opens it, and says MAX_WAIT each time."""
         return max((self._wait(key, counted, now) for key, counted in failures.items()), default=0)
 
     def booked(
-        self, name: str, peer: str, failures: Mapping[Key, Failures], now: int
-    ) -> dict[Key, Failures]:
+        self, name: str, peer: str, failures: Mapping[Key, FailureCount], now: int
+    ) -> dict[Key, FailureCount]:
         """The counts after one more failure. `name` is empty when no account is at stake."""
         network = network_of(peer)
         booked = {}
         if name:
-            booked[name, ""] = Failures(_count(failures, (name, "")) + 1, now, 0)
+            booked[name, ""] = FailureCount(_count(failures, (name, "")) + 1, now, 0)
             count = _count(failures, (name, network)) + 1
-            booked[name, network] = Failures(count, now, now + self._delay(count))
+            booked[name, network] = FailureCount(count, now, now + self._delay(count))
         # Behind a loopback or private address stands a proxy, and behind that everybody.
         if is_global(peer):
             booked["", network] = self._next_of_peer(failures.get(("", network)), now)
         return booked
 
-    def forgiven(self, failures: Mapping[Key, Failures]) -> dict[Key, Failures | None]:
+    def forgiven(self, failures: Mapping[Key, FailureCount]) -> dict[Key, FailureCount | None]:
         """What a success leaves: nothing of the name; of the peer all but this attempt, so that
         one's own account does not pay for guesses at others'."""
         return {
@@ -60,7 +60,7 @@ class Throttle:
             for key, counted in failures.items()
         }
 
-    def _wait(self, key: Key, counted: Failures, now: int) -> int:
+    def _wait(self, key: Key, counted: FailureCount, now: int) -> int:
         name, network = key
         if name and not network:
             is_shut = 0 < self.max_failures <= counted.count
@@ -74,14 +74,14 @@ class Throttle:
             return 0
         return min(MAX_WAIT, 1 << min(excess - 1, 10))
 
-    def _next_of_peer(self, counted: Failures | None, now: int) -> Failures:
+    def _next_of_peer(self, counted: FailureCount | None, now: int) -> FailureCount:
         if counted is None or not 0 <= now - counted.counted_from < PEER_WINDOW:
             return self._of_peer(1, now)
         return self._of_peer(counted.count + 1, counted.counted_from)
 
-    def _of_peer(self, count: int, counted_from: int) -> Failures:
+    def _of_peer(self, count: int, counted_from: int) -> FailureCount:
         is_blocked = 0 < self.peer_failures <= count
-        return Failures(count, counted_from, counted_from + PEER_WINDOW if is_blocked else 0)
+        return FailureCount(count, counted_from, counted_from + PEER_WINDOW if is_blocked else 0)
 
 
 @lru_cache(maxsize=1024)
@@ -111,5 +111,5 @@ def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _count(failures: Mapping[Key, Failures], key: Key) -> int:
+def _count(failures: Mapping[Key, FailureCount], key: Key) -> int:
     return failures[key].count if key in failures else 0

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from re import Pattern
 
 from restauth.core import passwords, reset_codes
-from restauth.core.hash_limiter import HashSlots
+from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
 from restauth.core.roles import changed
 from restauth.domain.audit import Event, record, record_failure
-from restauth.domain.authentication import Logins
-from restauth.domain.throttling import Attempts
+from restauth.domain.authentication import Authentication
+from restauth.domain.throttling import LoginThrottle
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
@@ -39,9 +39,9 @@ class Accounts:
     def __init__(
         self,
         store: Store,
-        logins: Logins,
-        attempts: Attempts,
-        slots: HashSlots,
+        authentication: Authentication,
+        attempts: LoginThrottle,
+        slots: HashLimiter,
         hasher: Hasher,
         *,
         username_pattern: Pattern[str],
@@ -49,8 +49,8 @@ class Accounts:
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        self._logins = logins
-        self._attempts = attempts
+        self._authentication = authentication
+        self._throttle = attempts
         self._slots = slots
         self._username_pattern = username_pattern
         self._find_fault = find_fault
@@ -79,18 +79,18 @@ class Accounts:
         if not is_possible(username) or not self._username_pattern.fullmatch(username):
             raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
         self._refuse_unfit(password, username)
-        self._attempts.admit("", client)
+        self._throttle.check("", client)
         # Asked first only to spare the hash; what decides is the unique index.
         name = canonical(username)
         user_id = None
         if self._store.find_user_by_name(name) is None:
             user_id = self._store.add_user(username, name, self._hash(password), self._clock())
         if user_id is None:
-            wait = self._attempts.book("", client)
+            wait = self._throttle.reserve("", client)
             record_failure(Event.REGISTRATION_FAILED, client, self._clock(), None, wait)
             raise UsernameTaken
         self._record(Event.REGISTERED, client, user_id)
-        self._attempts.forget(name)
+        self._throttle.reset(name)
         return user_id
 
     def change_password(self, account: Account, password: str, client: Client) -> None:
@@ -110,13 +110,13 @@ class Accounts:
         """
         if not passwords.is_acceptable(password):
             raise UnacceptablePassword
-        account, selector = self._logins.redeem(unverified_code, client)
+        account, selector = self._authentication.redeem(unverified_code, client)
         new_hash = self._hash_fit(password, account.username)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
             self._record(Event.RESET_FAILED, client, account.id)
             raise UnusableCode
         self._record(Event.PASSWORD_RESET, client, account.id)
-        self._attempts.forget(canonical(account.username))
+        self._throttle.reset(canonical(account.username))
 
     def close(self, account: Account, client: Client) -> None:
         """Delete the account by its owner, whose password was just verified.
@@ -126,7 +126,7 @@ class Accounts:
         if not self._store.delete_user(account.id, account.password_version):
             raise BadCredentials
         self._record(Event.DELETED, client, account.id)
-        self._attempts.forget(canonical(account.username))
+        self._throttle.reset(canonical(account.username))
 
     # By the operator; each raises UnknownUser when the account has been deleted meanwhile
 
@@ -138,7 +138,7 @@ class Accounts:
         new_hash = self._hash_fit(password, account.username)
         _expect(self._store.set_password_hash(account.id, new_hash))
         self._record(Event.PASSWORD_CHANGED, OPERATOR, account.id)
-        self._attempts.forget(canonical(account.username))
+        self._throttle.reset(canonical(account.username))
 
     def make_reset_code(self, account: Account) -> str:
         """A code that sets a new password once, within an hour. Raises AccountLocked."""
@@ -173,13 +173,13 @@ class Accounts:
         """The password is good again, and failures are forgotten."""
         _expect(self._store.unlock_user(account.id))
         self._record(Event.UNLOCKED, OPERATOR, account.id)
-        self._attempts.forget(canonical(account.username))
+        self._throttle.reset(canonical(account.username))
 
     def delete(self, account: Account) -> None:
         """The account and all that is its own are gone; its id is never given again."""
         _expect(self._store.delete_user(account.id))
         self._record(Event.DELETED, OPERATOR, account.id)
-        self._attempts.forget(canonical(account.username))
+        self._throttle.reset(canonical(account.username))
 
     def _refuse_unfit(self, password: str, username: str) -> None:
         if not passwords.is_acceptable(password):

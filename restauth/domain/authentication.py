@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from restauth.core import passwords, reset_codes
-from restauth.core.credential_cache import VerifiedCredentials
-from restauth.core.hash_limiter import HashSlots
+from restauth.core.credential_cache import CredentialCache
+from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical
 from restauth.domain.audit import Event, record, record_failure
-from restauth.domain.throttling import Attempts
+from restauth.domain.throttling import LoginThrottle
 from restauth.errors import BadCredentials, UnusableCode
 from restauth.records import Account, Client
 from restauth.storage.store import Store
@@ -23,20 +23,20 @@ from restauth.storage.store import Store
 _CODE = "\0reset code "
 
 
-class Logins:
+class Authentication:
     """`clock` gives epoch seconds. Every method may raise StoreUnavailable."""
 
     def __init__(
         self,
         store: Store,
-        attempts: Attempts,
-        slots: HashSlots,
+        attempts: LoginThrottle,
+        slots: HashLimiter,
         hasher: Hasher,
-        verified: VerifiedCredentials,
+        verified: CredentialCache,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        self._attempts = attempts
+        self._throttle = attempts
         self._slots = slots
         self._verified = verified
         self._hasher = hasher
@@ -51,19 +51,19 @@ class Logins:
             raise BadCredentials  # before the name is looked up: it tells nothing about it
         name = canonical(username)
         account = self._store.find_user_by_name(name)
-        self._attempts.admit(name, client)
+        self._throttle.check(name, client)
         candidate = account if account is not None and account.locked_at is None else None
         if candidate and self._verified.holds(candidate, password, self._clock()):
             return candidate  # and forgive nothing: a client that polls must not clear the count
         with self._slots.slot():
-            wait = self._attempts.book(name, client, is_account=account is not None)
+            wait = self._throttle.reserve(name, client, is_account=account is not None)
             stored = candidate.password_hash if candidate else None
             proven = candidate if self._hasher.verify(password, stored) else None
             # Now that the password is at hand; never on a wrong one.
             if proven and self._hasher.is_stale(stored):
                 proven = self._renew_hash(proven, self._hasher.hash(password))
             if proven:
-                self._attempts.forgive(name, client)
+                self._throttle.release(name, client)
         if proven is None:
             record_failure(Event.LOGIN_FAILED, client, self._clock(), account, wait)
             raise BadCredentials
@@ -80,13 +80,13 @@ class Logins:
         found = self._store.find_reset_code(code.selector, self._clock()) if code else None
         # A selector that nobody could guess needs no count; who tries is counted by the peer.
         name = _CODE + code.selector if code and found else ""
-        self._attempts.admit(name, client)
-        wait = self._attempts.book(name, client)
+        self._throttle.check(name, client)
+        wait = self._throttle.reserve(name, client)
         account = self._store.find_user(found[0]) if found else None
         if code is None or found is None or account is None or not code.matches(found[1]):
             record_failure(Event.RESET_FAILED, client, self._clock(), account, wait)
             raise UnusableCode
-        self._attempts.forgive(name, client)
+        self._throttle.release(name, client)
         return account, code.selector
 
     def _renew_hash(self, account: Account, new_hash: str) -> Account | None:

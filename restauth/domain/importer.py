@@ -16,7 +16,7 @@ from restauth.core.hasher import Hasher
 from restauth.core.names import MAX_CANONICAL_LENGTH, canonical
 from restauth.errors import ImportConflict
 from restauth.records import ImportedUser
-from restauth.storage.rest_auth_file import SeedFile, SeedRow, Value
+from restauth.storage.rest_auth_file import RestAuthFile, RestAuthRow, Value
 from restauth.storage.store import Importing, Store
 
 MAX_ID = 2**53 - 1  # what a JSON number holds; far below where SQLite's own ids would end
@@ -37,7 +37,7 @@ class Report:
     troubles: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def note(self, trouble: str, row: SeedRow) -> None:
+    def note(self, trouble: str, row: RestAuthRow) -> None:
         self.troubles[trouble] += 1
         examples = self.examples.setdefault(trouble, [])
         if len(examples) < MAX_EXAMPLES:
@@ -45,7 +45,7 @@ class Report:
 
 
 def import_users(
-    source: SeedFile,
+    source: RestAuthFile,
     store: Store,
     hasher: Hasher,
     now: int,
@@ -76,7 +76,7 @@ def import_users(
     return report
 
 
-def _read(row: SeedRow, hasher: Hasher, report: Report) -> ImportedUser | None:
+def _read(row: RestAuthRow, hasher: Hasher, report: Report) -> ImportedUser | None:
     """The row as an account; None when its id cannot be kept."""
     if not isinstance(row.id, int) or not 0 < row.id <= MAX_ID:
         report.note("id out of range, not imported", row)
@@ -129,8 +129,8 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
 
 def _add(
     user: ImportedUser,
-    row: SeedRow,
-    source: SeedFile,
+    row: RestAuthRow,
+    source: RestAuthFile,
     importing: Importing,
     now: int,
     report: Report,

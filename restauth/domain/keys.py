@@ -19,7 +19,7 @@ Version = tuple[int, ...] | None
 _log = logging.getLogger("restauth")
 
 
-class Keys:
+class SigningKeys:
     """The ring in force. `max_duration` is how long, in seconds, the longest-lived token of a
     retired key may live. Where nobody `signs`, a public JWK Set will do for a ring."""
 

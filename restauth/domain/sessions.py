@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from restauth.core import refresh_tokens
 from restauth.core.access_tokens import AccessTokens, Claims
-from restauth.core.refresh_tokens import Turn
+from restauth.core.refresh_tokens import RefreshClaims
 from restauth.domain.audit import Event, record
-from restauth.domain.keys import Keys
+from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials
-from restauth.records import OPERATOR, Account, Caller, Client, Grant, Session, User
+from restauth.records import OPERATOR, Account, Caller, Client, IssuedTokens, Session, User
 from restauth.storage.store import Store
 
 GRACE = 10  # seconds in which the turn before is answered again: a lost reply, two tabs
@@ -28,7 +28,7 @@ class Sessions:
     def __init__(
         self,
         store: Store,
-        keys: Keys,
+        keys: SigningKeys,
         tokens: AccessTokens,
         *,
         token_duration: int,
@@ -56,7 +56,7 @@ class Sessions:
         user = User(session.user_id, session.username, session.roles, session.id, "token")
         return Caller(user, session)
 
-    def start(self, account: Account, client: Client) -> Grant:
+    def start(self, account: Account, client: Client) -> IssuedTokens:
         """Begin a session whose access tokens a refresh token keeps renewing, until its own end.
 
         Raises BadCredentials when the account has changed since its password was verified.
@@ -70,9 +70,9 @@ class Sessions:
             rotated_at=now,
         )
         self._add(session, account, client)
-        return self._grant(session, now)
+        return self._issue(session, now)
 
-    def grant(self, caller: Caller, client: Client) -> Grant:
+    def issue(self, caller: Caller, client: Client) -> IssuedTokens:
         """A new token: by password it begins a session, by token it stays in that one.
 
         Raises BadCredentials when the proof has lost its worth while it was on its way here, or
@@ -87,18 +87,18 @@ class Sessions:
             if not self._store.touch_session(session.id, now):
                 raise BadCredentials
             record(Event.TOKEN_RENEWED, client, now, session.user_id, session_id=session.id)
-        return self._grant(replace(session, refresh_counter=None), now)
+        return self._issue(replace(session, refresh_counter=None), now)
 
-    def rehearse_grant(self, caller: Caller, client: Client) -> Grant:
+    def preview(self, caller: Caller, client: Client) -> IssuedTokens:
         """What `grant` would answer, in form and length, with nothing begun: for HEAD."""
         now = self._clock()
         if isinstance(caller.proof, Account):
-            return self._grant(self._new_session(caller.proof, client, now), now)
+            return self._issue(self._new_session(caller.proof, client, now), now)
         if caller.proof.renewable_until <= now:
             raise BadCredentials
-        return self._grant(replace(caller.proof, refresh_counter=None), now)
+        return self._issue(replace(caller.proof, refresh_counter=None), now)
 
-    def refresh(self, refresh_token: str, client: Client) -> Grant:
+    def refresh(self, refresh_token: str, client: Client) -> IssuedTokens:
         """The next turn: a new access token and the next refresh token.
 
         Raises BadCredentials, one for all causes.
@@ -118,7 +118,7 @@ class Sessions:
             record(Event.REFRESH_REUSE, client, now, session.user_id, session_id=session.id)
             raise BadCredentials
         record(Event.REFRESHED, client, now, session.user_id, session_id=session.id)
-        return self._grant(session, now)
+        return self._issue(session, now)
 
     def list(self, user: User) -> list[Session]:
         """The user's live sessions, the one used last first."""
@@ -160,23 +160,25 @@ class Sessions:
             raise BadCredentials
         record(Event.SESSION_STARTED, client, session.created_at, account.id, session_id=session.id)
 
-    def _grant(self, session: Session, now: int) -> Grant:
+    def _issue(self, session: Session, now: int) -> IssuedTokens:
         """Tokens for a session: the access token, and the refresh token if it has a turn."""
         key = self._keys.ring.signing_key
         duration = min(self._token_duration, session.expires_at - now)
         claims = Claims(
             session.user_id, session.id, session.username, session.roles, now, now + duration
         )
-        grant = Grant(session.id, self._tokens.mint(claims, key), duration)
+        grant = IssuedTokens(session.id, self._tokens.issue(claims, key), duration)
         if session.refresh_counter is None:
             return grant
-        refresh_token = refresh_tokens.build(Turn(session.id, session.refresh_counter), key)
+        refresh_token = refresh_tokens.build(
+            RefreshClaims(session.id, session.refresh_counter), key
+        )
         return replace(
             grant, refresh_token=refresh_token, refresh_duration=session.expires_at - now
         )
 
 
-def _is_in_grace(turn: Turn, session: Session, now: int) -> bool:
+def _is_in_grace(turn: RefreshClaims, session: Session, now: int) -> bool:
     """Whether this is the turn just before the current one, moments after it was given on."""
     return (
         session.refresh_counter == turn.counter + 1

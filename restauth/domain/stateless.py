@@ -8,7 +8,7 @@ was given.
 from collections.abc import Callable
 
 from restauth.core.access_tokens import AccessTokens
-from restauth.domain.keys import Keys
+from restauth.domain.keys import SigningKeys
 from restauth.records import User
 
 
@@ -16,7 +16,7 @@ class StatelessTokens:
     """`token_duration` is in seconds, `clock` gives epoch seconds."""
 
     def __init__(
-        self, keys: Keys, tokens: AccessTokens, token_duration: int, clock: Callable[[], int]
+        self, keys: SigningKeys, tokens: AccessTokens, token_duration: int, clock: Callable[[], int]
     ) -> None:
         self._keys = keys
         self._tokens = tokens

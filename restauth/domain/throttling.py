@@ -1,7 +1,7 @@
 """Failed attempts, counted for all processes.
 
 Rule: joins the limits (`core.throttle`) to their rows in the store. Every door at which a password
-or a code is checked asks `admit`, books before it looks, and takes the booking back on success.
+or a code is checked calls `check`, then `reserve` before it looks, and `release` on success.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from restauth.records import Client
 from restauth.storage.store import FailureCounts, Store
 
 
-class Attempts:
+class LoginThrottle:
     """`name` is canonical, or empty where no account is at stake. Every method may raise
     StoreUnavailable: an attempt that cannot be booked is not made."""
 
@@ -22,12 +22,12 @@ class Attempts:
         self._throttle = throttle
         self._clock = clock
 
-    def admit(self, name: str, client: Client) -> None:
+    def check(self, name: str, client: Client) -> None:
         """Raises Throttled while the name or the client has to wait."""
         failures = self._store.find_failures(_digest(name), network_of(client.peer))
         self._refuse_early(failures, self._clock())
 
-    def book(self, name: str, client: Client, *, is_account: bool = False) -> int:
+    def reserve(self, name: str, client: Client, *, is_account: bool = False) -> int:
         """Count a failure before it happens: of attempts made at once, none slips through.
 
         The seconds to wait if it does happen. `is_account`: somebody has the name. Raises
@@ -47,13 +47,13 @@ class Attempts:
             self._store.change_failures(digest, network, change, now, is_account=is_account)
         return wait
 
-    def forgive(self, name: str, client: Client) -> None:
+    def release(self, name: str, client: Client) -> None:
         """The attempt that was booked is a success."""
         self._store.change_failures(
             _digest(name), network_of(client.peer), self._throttle.forgiven, self._clock()
         )
 
-    def forget(self, name: str) -> None:
+    def reset(self, name: str) -> None:
         """Begin to count anew, from every peer: somebody has vouched for the name's owner."""
         self._store.forget_failures(_digest(name))
 

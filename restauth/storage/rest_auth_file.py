@@ -22,7 +22,7 @@ Value = bytes | memoryview | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
-class SeedRow:
+class RestAuthRow:
     """One row as it stands."""
 
     id: Value
@@ -30,7 +30,7 @@ class SeedRow:
     password_hash: Value
 
 
-class SeedFile:
+class RestAuthFile:
     """An open file. `other_columns` are those that REST-auth never had."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -47,7 +47,7 @@ class SeedFile:
             raise UnusableFile(f"The table of users in {path} has no {' and no '.join(missing)}.")
         self.other_columns = tuple(name for name in columns if name not in COLUMNS)
 
-    def rows(self) -> Iterator[SeedRow]:
+    def rows(self) -> Iterator[RestAuthRow]:
         """All rows in the order of their ids."""
         for user_id, id_type, name, name_type, password_hash, hash_type in self._connection.execute(
             """
@@ -55,7 +55,7 @@ class SeedFile:
             FROM users ORDER BY id
             """
         ):
-            yield SeedRow(
+            yield RestAuthRow(
                 _value(user_id, id_type), _value(name, name_type), _value(password_hash, hash_type)
             )
 
@@ -73,7 +73,7 @@ def _value(value: Any, sqlite_type: bytes) -> Value:
 
 
 @contextmanager
-def open_seed_file(path: Path) -> Iterator[SeedFile]:
+def open_rest_auth_file(path: Path) -> Iterator[RestAuthFile]:
     """Raises UnusableFile when it cannot be read, or is no database of REST-auth's."""
     if not path.is_file():
         raise UnusableFile(f"There is no file {path}.")
@@ -86,7 +86,7 @@ def open_seed_file(path: Path) -> Iterator[SeedFile]:
         raise _unusable(path, error) from None
     try:
         connection.text_factory = bytes
-        yield SeedFile(connection, path)
+        yield RestAuthFile(connection, path)
     except sqlite3.Error as error:
         raise _unusable(path, error) from None
     finally:

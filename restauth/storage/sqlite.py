@@ -27,7 +27,7 @@ OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrat
 MAX_WRITERS = 8  # at work or waiting, a process; keep the server's threads above it
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at every start; `restauth check` reads all of it
 
-_OURS_TO_BEAR = {  # result codes that tell of the machine, https://sqlite.org/rescode.html
+_OPERATIONAL_CODES = {  # result codes that tell of the machine, https://sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
@@ -140,7 +140,7 @@ class SQLite:
                 raise
             self._idle.append(connection)
         except sqlite3.Error as error:
-            if _result_code(error) in _OURS_TO_BEAR:
+            if _result_code(error) in _OPERATIONAL_CODES:
                 raise StoreUnavailable(str(error)) from None
             raise
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from restauth.records import Account, Failures, ImportedUser, Session
+from restauth.records import Account, FailureCount, ImportedUser, Session
 from restauth.storage.sqlite import Execute, Row, SQLite
 
 MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
@@ -19,7 +19,7 @@ LISTED_AT_ONCE = 1000
 # Some 2 MB, and a row for each account. The oldest go first, and those that still block last.
 MAX_FAILURES_ROWS = 10_000
 
-FailureCounts = Mapping[tuple[str, str], Failures]
+FailureCounts = Mapping[tuple[str, str], FailureCount]
 
 
 class Store:
@@ -391,7 +391,7 @@ class Store:
 
     # Failures
 
-    def find_failures(self, name: str, network: str) -> dict[tuple[str, str], Failures]:
+    def find_failures(self, name: str, network: str) -> dict[tuple[str, str], FailureCount]:
         """The counts of the name, of the network, and of the name from the network."""
         return _failures(self._read(_FIND_FAILURES, {"name": name, "network": network}))
 
@@ -399,7 +399,7 @@ class Store:
         self,
         name: str,
         network: str,
-        change: Callable[[FailureCounts], Mapping[tuple[str, str], Failures | None]],
+        change: Callable[[FailureCounts], Mapping[tuple[str, str], FailureCount | None]],
         now: int,
         *,
         is_account: bool = False,
@@ -538,5 +538,5 @@ def _roles(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _failures(rows: list[Row]) -> dict[tuple[str, str], Failures]:
-    return {(name, peer): Failures(*counts) for name, peer, *counts in rows}
+def _failures(rows: list[Row]) -> dict[tuple[str, str], FailureCount]:
+    return {(name, peer): FailureCount(*counts) for name, peer, *counts in rows}

@@ -27,7 +27,7 @@ from restauth.web.routes import routes
 _log = logging.getLogger("restauth")
 
 
-class Api:
+class App:
     """The service as a WSGI app (PEP 3333). Threads may share it."""
 
     def __init__(self, services: Services) -> None:
@@ -44,7 +44,7 @@ class Api:
         except Exception:  # noqa: BLE001 - a bug must not reach the server, nor tell of itself
             incident = secrets.token_hex(8)
             _log.exception("incident %s", incident)
-            response = problems.confess(incident)
+            response = problems.internal_error(incident)
         response = response.with_headers(*cors.allow(environ, self._origins))
         return send(response, environ, start_response)
 

@@ -9,7 +9,7 @@ import time
 from urllib.parse import quote
 
 from restauth.errors import NoSession, NotFound, RegistrationClosed, RoleRequired, UnknownUser
-from restauth.records import MAX_ID, Grant
+from restauth.records import MAX_ID, IssuedTokens
 from restauth.services import Services
 from restauth.web.http import Request, Response, json_response
 from restauth.web.location import location
@@ -52,9 +52,9 @@ def show_me(request: Request, services: Services) -> Response:
 def issue_token(request: Request, services: Services) -> Response:
     caller = request.identified()
     if request.method == "HEAD":  # GET's headers without GET's session
-        grant = services.sessions.rehearse_grant(caller, request.client)
+        grant = services.sessions.preview(caller, request.client)
     else:
-        grant = services.sessions.grant(caller, request.client)
+        grant = services.sessions.issue(caller, request.client)
     return json_response(200, {"duration": grant.duration, "token": grant.token})
 
 
@@ -145,7 +145,7 @@ def show_health(request: Request, services: Services) -> Response:
     return json_response(200, {"status": "ok"})
 
 
-def _pair(grant: Grant) -> dict[str, object]:
+def _pair(grant: IssuedTokens) -> dict[str, object]:
     return {
         "duration": grant.duration,
         "refresh_duration": grant.refresh_duration,

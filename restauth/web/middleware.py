@@ -45,7 +45,7 @@ def identify(environ: WSGIEnvironment, services: Services) -> Caller | None:
         case Bearer(token):
             caller = services.sessions.identify(token)
         case Basic(username, password):
-            account = services.logins.authenticate(username, password, client_of(environ))
+            account = services.authentication.authenticate(username, password, client_of(environ))
             user = User(account.id, account.username, account.roles, None, "password")
             caller = Caller(user, account)
         case _:

@@ -51,7 +51,7 @@ def refuse(refusal: errors.Refusal, environ: Mapping[str, Any], realm: str) -> R
     return _problem(status, title, refusal.code, str(refusal), *_headers(refusal, environ, realm))
 
 
-def confess(incident: str) -> Response:
+def internal_error(incident: str) -> Response:
     """The answer to a bug: the incident's id for the log, and nothing else."""
     return _problem(500, "Internal error", INTERNAL_ERROR, f"Incident {incident}.")
 

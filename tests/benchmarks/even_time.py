@@ -27,7 +27,7 @@ WERKZEUG = (  # Werkzeug 1.0.1's default, of the password "python"
 
 def main() -> None:
     logging.disable()
-    logins = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    authentication = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     folder = Path(tempfile.mkdtemp())
     app = create_app(
         database=folder / "a.db", key_file=folder / "a.keys", free_failures=0, max_failures=0
@@ -42,15 +42,15 @@ def main() -> None:
     seconds: dict[str, list[float]] = {
         name: [] for name in ("unknown", "wrong", "locked", "cheap", "old")
     }
-    for _ in range(logins):
+    for _ in range(authentication):
         for name, times in seconds.items():
             started = time.perf_counter()
             with suppress(BadCredentials):
-                services.logins.authenticate(name, "a wrong password", CLIENT)
+                services.authentication.authenticate(name, "a wrong password", CLIENT)
             times.append(time.perf_counter() - started)
     services.close()
     base = median(seconds["unknown"])
-    print(f"medians of {logins} refused logins in turns, unknown = 1")
+    print(f"medians of {authentication} refused authentication in turns, unknown = 1")
     for name, times in seconds.items():
         print(f"{name:8} {median(times) / base:6.3f}")
 

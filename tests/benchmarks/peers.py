@@ -113,7 +113,7 @@ def restauth() -> tuple[Wsgi, str]:
     folder = Path(tempfile.mkdtemp())
     app = create_app(database=folder / "a.db", key_file=folder / "a.keys", bcrypt_rounds=10)
     app.services.accounts.register("miguel", "python")
-    account = app.services.logins.authenticate("miguel", "python", Client("127.0.0.1"))
+    account = app.services.authentication.authenticate("miguel", "python", Client("127.0.0.1"))
     return app, f"Bearer {app.services.sessions.start(account, Client('127.0.0.1')).token}"
 
 

@@ -65,9 +65,9 @@ def miguel(services: Services) -> int:
 
 def begin_session(services: Services) -> str:
     """A token of the user's."""
-    account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     user = User(account.id, account.username, (), None, "password")
-    return services.sessions.grant(Caller(user, account), CLIENT).token
+    return services.sessions.issue(Caller(user, account), CLIENT).token
 
 
 def is_refused(line: str, status: int = 1) -> Outcome:
@@ -123,7 +123,7 @@ def test_all_of_a_password_from_standard_input_counts(
     stdin: bytes, password: str, restauth: Restauth, services: Services
 ) -> None:
     assert restauth("user", "add", NAME, "--password-stdin", stdin=stdin).status == 0
-    assert services.logins.authenticate(NAME, password, CLIENT)
+    assert services.authentication.authenticate(NAME, password, CLIENT)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_user_passwd_changes_the_password_and_ends_the_sessions(
     with pytest.raises(BadCredentials):
         services.sessions.identify(token)
     with pytest.raises(BadCredentials):
-        services.logins.authenticate(NAME, PASSWORD, CLIENT)
-    assert services.logins.authenticate(NAME, "ruby", CLIENT).id == miguel
+        services.authentication.authenticate(NAME, PASSWORD, CLIENT)
+    assert services.authentication.authenticate(NAME, "ruby", CLIENT).id == miguel
 
 
 def test_user_list_is_a_table(restauth: Restauth, services: Services) -> None:
@@ -264,9 +264,9 @@ def test_user_lock_ends_the_sessions_and_unlock_gives_back_the_password(
     assert locked == (0, "locked miguel; all sessions have ended\n", "")
     assert re.fullmatch(TIME, restauth("user", "show", NAME, "--json").json[0]["locked_at"])
     with pytest.raises(BadCredentials):
-        services.logins.authenticate(NAME, PASSWORD, CLIENT)
+        services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert restauth("user", "unlock", NAME) == (0, "unlocked miguel\n", "")
-    assert services.logins.authenticate(NAME, PASSWORD, CLIENT).id == miguel
+    assert services.authentication.authenticate(NAME, PASSWORD, CLIENT).id == miguel
     with pytest.raises(BadCredentials):
         services.sessions.identify(token)
 
@@ -438,7 +438,7 @@ def test_a_reset_code_is_alone_on_standard_output(
     assert done.status == 0
     assert done.err == "restauth: the code sets a new password for miguel once, within an hour\n"
     assert done.out.strip() not in done.err
-    assert services.logins.authenticate(NAME, PASSWORD, CLIENT)  # until it is used
+    assert services.authentication.authenticate(NAME, PASSWORD, CLIENT)  # until it is used
 
 
 def test_a_reset_code_works_over_http_once_and_the_last_one_alone(
@@ -455,7 +455,7 @@ def test_a_reset_code_works_over_http_once_and_the_last_one_alone(
     ):
         body = {"code": each, "password": password}
         client.post_json("/api/password-resets", body, status=status)
-    assert services.logins.authenticate(NAME, "ruby", CLIENT).id == miguel
+    assert services.authentication.authenticate(NAME, "ruby", CLIENT).id == miguel
     with pytest.raises(BadCredentials):
         services.sessions.identify(token)
 
@@ -471,11 +471,11 @@ def test_the_operator_opens_a_password_that_guesses_have_shut(
     services.accounts.register(NAME, PASSWORD)
     for _ in range(2):
         with pytest.raises(BadCredentials):
-            services.logins.authenticate(NAME, "guess", CLIENT)
+            services.authentication.authenticate(NAME, "guess", CLIENT)
     with pytest.raises(Throttled):
-        services.logins.authenticate(NAME, PASSWORD, CLIENT)
+        services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert restauth("user", *words.split(), stdin=PASSWORD.encode()).status == 0
-    assert services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    assert services.authentication.authenticate(NAME, PASSWORD, CLIENT)
 
 
 # user, at a terminal
@@ -488,7 +488,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(
     status, screen = converse(directory, "user add miguel", answers)
     assert status == 0
     assert screen == "Password: \r\nAgain: \r\nadded miguel with id 1\r\n"
-    assert services.logins.authenticate(NAME, "pässword", CLIENT)
+    assert services.authentication.authenticate(NAME, "pässword", CLIENT)
 
 
 def test_two_different_passwords_add_nobody(directory: Path, services: Services) -> None:
@@ -631,7 +631,7 @@ def test_without_the_extra_a_ring_with_a_pair_is_refused(
     assert ring.read_bytes() == before
     checked = run_without_extra(directory, "check")
     assert checked.status == 1
-    assert f"grave  {NEEDS_EXTRA}\n" in checked.out
+    assert f"error    {NEEDS_EXTRA}\n" in checked.out
 
 
 def test_key_prune_drops_the_keys_whose_last_token_has_expired(
@@ -656,21 +656,21 @@ def test_a_command_on_keys_makes_no_ring(words: str, restauth: Restauth, directo
 # check
 
 
-def test_check_ends_well_when_nothing_is_grave(restauth: Restauth, services: Services) -> None:
+def test_check_ends_well_when_nothing_is_an_error(restauth: Restauth, services: Services) -> None:
     done = restauth("check")
     assert (done.status, done.err) == (0, "")
-    assert done.out.startswith("fine   The database restauth.db is ours and undamaged.\n")
-    assert {line[:7] for line in done.out.splitlines()} == {"fine   ", "note   "}
-    assert "note   password_policy is open: any password is accepted.\n" in done.out
+    assert done.out.startswith("ok       The database restauth.db is ours and undamaged.\n")
+    assert {line[:9] for line in done.out.splitlines()} == {"ok       ", "warning  "}
+    assert "warning  password_policy is open: any password is accepted.\n" in done.out
 
 
-def test_check_ends_badly_when_something_is_grave(
+def test_check_ends_badly_when_something_is_an_error(
     restauth: Restauth, services: Services, directory: Path
 ) -> None:
     (directory / "restauth.keys").chmod(0o640)
     done = restauth("check")
     assert (done.status, done.err) == (1, "")
-    assert "\ngrave  The key ring " in done.out
+    assert "\nerror    The key ring " in done.out
 
 
 # backup
@@ -689,7 +689,7 @@ def test_a_backup_is_private_and_holds_everything(
     assert stat.S_IMODE((directory / "copy.db").stat().st_mode) == 0o600
     monkeypatch.setenv("RESTAUTH_DATABASE", "copy.db")
     assert restauth("user", "list") == listed
-    assert restauth("check").out.startswith("fine   The database copy.db is ours")
+    assert restauth("check").out.startswith("ok       The database copy.db is ours")
 
 
 def test_a_backup_overwrites_nothing(

@@ -466,7 +466,7 @@ def test_no_answered_registration_is_lost_by_kill_9(
         services.accounts.delete(services.accounts.find(highest))
         deleted[highest] = kept[highest]
         services.close()
-    assert run(tmp_path, "check").stdout.startswith("fine   The database")
+    assert run(tmp_path, "check").stdout.startswith("ok       The database")
 
 
 # Sharing the files

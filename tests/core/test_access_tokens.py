@@ -139,15 +139,15 @@ def test_a_forged_token_is_good_with_the_right_key(access: AccessTokens) -> None
 
 
 def test_what_is_minted_is_verified(access: AccessTokens) -> None:
-    assert access.verify(access.mint(CLAIMS, KEY), KEYS.get, NOW) == CLAIMS
+    assert access.verify(access.issue(CLAIMS, KEY), KEYS.get, NOW) == CLAIMS
 
 
 def test_a_retired_key_still_verifies(access: AccessTokens) -> None:
-    assert access.verify(access.mint(CLAIMS, RETIRED), KEYS.get, NOW) == CLAIMS
+    assert access.verify(access.issue(CLAIMS, RETIRED), KEYS.get, NOW) == CLAIMS
 
 
 def test_a_minted_token_has_exactly_the_documented_members(access: AccessTokens) -> None:
-    token = access.mint(CLAIMS, KEY)
+    token = access.issue(CLAIMS, KEY)
     header, payload, _ = token.split(".")
     assert json.loads(unb64(header)) == HEADER
     members = json.loads(unb64(payload))
@@ -156,7 +156,7 @@ def test_a_minted_token_has_exactly_the_documented_members(access: AccessTokens)
 
 
 def test_each_token_has_an_identifier_of_128_random_bits(access: AccessTokens) -> None:
-    payloads = [access.mint(CLAIMS, KEY).split(".")[1] for _ in range(100)]
+    payloads = [access.issue(CLAIMS, KEY).split(".")[1] for _ in range(100)]
     identifiers = {json.loads(unb64(payload))["jti"] for payload in payloads}
     assert len(identifiers) == 100
     assert {len(unb64(identifier)) for identifier in identifiers} == {16}
@@ -174,7 +174,7 @@ def test_any_claims_survive_their_token(
 ) -> None:
     claims = Claims(user_id, "sid", username, tuple(roles), NOW, NOW + duration)
     access = new_access()
-    assert access.verify(access.mint(claims, KEY), KEYS.get, NOW) == claims
+    assert access.verify(access.issue(claims, KEY), KEYS.get, NOW) == claims
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_a_token_is_told_from_a_name_by_its_shape(text: str, *, is_shaped: bool)
 
 
 def test_every_minted_token_is_token_shaped(access: AccessTokens) -> None:
-    shortest = AccessTokens("", "", DURATION).mint(Claims(1, "", "", (), 0, 1), KEY)
+    shortest = AccessTokens("", "", DURATION).issue(Claims(1, "", "", (), 0, 1), KEY)
     assert is_token_shaped(shortest)
-    assert is_token_shaped(access.mint(CLAIMS, KEY))
+    assert is_token_shaped(access.issue(CLAIMS, KEY))
 
 
 # The header: exactly ours, and read before any key is looked up
@@ -498,12 +498,12 @@ def test_every_id_that_a_store_can_hold_is_a_subject(access: AccessTokens, user_
 
 def test_a_token_of_another_house_with_the_same_key_is_refused() -> None:
     for issuer, audience in (("other.example", "api.example"), ("auth.example", "other.example")):
-        assert_refused(AccessTokens(issuer, audience, DURATION).mint(CLAIMS, KEY))
+        assert_refused(AccessTokens(issuer, audience, DURATION).issue(CLAIMS, KEY))
 
 
 def test_a_token_that_would_live_longer_than_ours_do_is_refused() -> None:
     """It was made under another setting, or by somebody who has the key and no limits."""
-    assert_refused(new_access().mint(replace(CLAIMS, expires_at=NOW + DURATION + 1), KEY))
+    assert_refused(new_access().issue(replace(CLAIMS, expires_at=NOW + DURATION + 1), KEY))
 
 
 # Pairs: one key, one algorithm
@@ -525,7 +525,7 @@ def test_a_key_of_each_algorithm_mints_and_verifies(
     access: AccessTokens, algorithm: Algorithm
 ) -> None:
     key = key_of(algorithm, "one")
-    token = access.mint(CLAIMS, key)
+    token = access.issue(CLAIMS, key)
     assert access.verify(token, {"one": key}.get, NOW) == CLAIMS
     header, payload, signature = token.split(".")
     assert json.loads(unb64(header)) == HEADER | {"alg": algorithm}
@@ -605,7 +605,7 @@ def test_an_es256_signature_has_two_spellings_for_the_same_claims(
 ) -> None:
     """Anybody can make one of the other: so a token is never known by its text, but by its
     session."""
-    token = access.mint(CLAIMS, kinds["ES256"])
+    token = access.issue(CLAIMS, kinds["ES256"])
     other = respell(token)
     assert other != token
     assert access.verify(other, kinds.get, NOW) == access.verify(token, kinds.get, NOW) == CLAIMS
@@ -640,7 +640,7 @@ def test_a_public_half_alone_verifies(access: AccessTokens, algorithm: Algorithm
     key = key_of(algorithm, "one")
     assert key.pair
     public = replace(key, secret=b"", pair=replace(key.pair, private=None))
-    assert access.verify(access.mint(CLAIMS, key), {"one": public}.get, NOW) == CLAIMS
+    assert access.verify(access.issue(CLAIMS, key), {"one": public}.get, NOW) == CLAIMS
 
 
 # The times

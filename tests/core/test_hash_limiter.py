@@ -5,7 +5,7 @@ from threading import Event, Thread
 
 import pytest
 
-from restauth.core.hash_limiter import HashSlots
+from restauth.core.hash_limiter import HashLimiter
 from restauth.errors import Busy
 
 PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long when all is well
@@ -14,7 +14,7 @@ PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long
 class Crowd:
     """Threads that each ask for a slot at once, and hold what they get until `release`."""
 
-    def __init__(self, slots: HashSlots, size: int, *, leave: int = 0) -> None:
+    def __init__(self, slots: HashLimiter, size: int, *, leave: int = 0) -> None:
         self.entered: SimpleQueue[str] = SimpleQueue()
         self.refused: SimpleQueue[str] = SimpleQueue()
         self.release = Event()
@@ -47,7 +47,7 @@ class Crowd:
     ],
 )
 def test_whoever_finds_neither_slot_nor_place_is_refused_at_once(slots: int, queue: int) -> None:
-    crowd = Crowd(HashSlots(slots, queue), slots + queue + 4)
+    crowd = Crowd(HashLimiter(slots, queue), slots + queue + 4)
     for _ in range(slots):
         crowd.entered.get(timeout=PATIENCE)
     for _ in range(4):
@@ -70,7 +70,7 @@ def test_whoever_finds_neither_slot_nor_place_is_refused_at_once(slots: int, que
 def test_a_flood_that_leaves_places_to_others_takes_none_of_them(
     slots: int, queue: int, leave: int
 ) -> None:
-    places = HashSlots(slots, queue)
+    places = HashLimiter(slots, queue)
     flood = Crowd(places, slots + queue + 4, leave=leave)
     for _ in range(leave + 4):
         flood.refused.get(timeout=PATIENCE)
@@ -86,7 +86,7 @@ def test_a_flood_that_leaves_places_to_others_takes_none_of_them(
 
 
 def test_slots_are_given_back() -> None:
-    slots = HashSlots(2, 1)
+    slots = HashLimiter(2, 1)
     for _ in range(2):
         crowd = Crowd(slots, 3)
         crowd.release.set()
@@ -95,7 +95,7 @@ def test_slots_are_given_back() -> None:
 
 
 def test_a_slot_is_given_back_after_an_exception() -> None:
-    slots = HashSlots(1, 0)
+    slots = HashLimiter(1, 0)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), slots.slot():
             raise ZeroDivisionError
@@ -106,7 +106,7 @@ def test_a_slot_is_given_back_after_an_exception() -> None:
 
 
 def test_a_refusal_takes_no_place_and_gives_none() -> None:
-    slots = HashSlots(1, 0)
+    slots = HashLimiter(1, 0)
     with slots.slot():
         for _ in range(3):
             with pytest.raises(Busy), slots.slot():

@@ -203,20 +203,20 @@ SLOWER = {
 def test_everybody_pays_for_a_slower_form_that_is_expected(
     hasher: Hasher, work: Work, slow: str, rounds: int, password_hash: str | None
 ) -> None:
-    hasher.expect([slow])
+    hasher.calibrate([slow])
     assert rounds - GRAIN < work.of(lambda: hasher.verify("wrong", password_hash)) <= rounds
     assert work.of(lambda: hasher.verify("wrong", slow)) == rounds
 
 
 def test_the_slowest_of_all_sets_the_work(hasher: Hasher, work: Work) -> None:
-    hasher.expect([pbkdf2(2 * EVEN), pbkdf2(4 * EVEN), pbkdf2(1), bcrypt_hash(4)])
-    hasher.expect([pbkdf2(3 * EVEN)])
+    hasher.calibrate([pbkdf2(2 * EVEN), pbkdf2(4 * EVEN), pbkdf2(1), bcrypt_hash(4)])
+    hasher.calibrate([pbkdf2(3 * EVEN)])
     assert work.of(lambda: hasher.verify("x", None)) == 4 * EVEN
 
 
 @pytest.mark.parametrize("old", CHEAPER.values(), ids=CHEAPER)
 def test_a_cheaper_form_makes_nobody_cheaper(hasher: Hasher, work: Work, old: str) -> None:
-    hasher.expect([old])
+    hasher.calibrate([old])
     assert work.of(lambda: hasher.verify("x", None)) == EVEN
 
 
@@ -226,12 +226,12 @@ def test_a_cheaper_form_makes_nobody_cheaper(hasher: Hasher, work: Work, old: st
 def test_what_no_login_will_meet_is_not_measured(
     hasher: Hasher, work: Work, password_hash: str
 ) -> None:
-    assert work.of(lambda: hasher.expect([password_hash])) == 0
+    assert work.of(lambda: hasher.calibrate([password_hash])) == 0
 
 
 def test_sha_crypt_is_measured_where_it_is_read(work: Work) -> None:
     hasher = Hasher(COST, work.timer, reads_sha_crypt=True)
-    assert work.of(lambda: hasher.expect([SHA_CRYPT])) > 1000
+    assert work.of(lambda: hasher.calibrate([SHA_CRYPT])) > 1000
     assert work.of(lambda: hasher.verify("x", None)) > 1000 - GRAIN
 
 
@@ -251,5 +251,5 @@ def test_the_slowest_form_wins_whichever_thread_expects_it(work: Work) -> None:
     hasher = Hasher(4, work.timer)
     hashes = [[bcrypt_hash(cost)] for cost in (4, 9, 6, 8, 5, 7)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(hasher.expect, hashes))
+        list(pool.map(hasher.calibrate, hashes))
     assert work.of(lambda: hasher.verify("x", None)) == 1 << 9

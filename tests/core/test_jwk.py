@@ -498,7 +498,7 @@ def test_a_ring_signs_with_every_secret_that_it_accepts(before: bytes, after: by
         ring = jwk.parse(jwk_set(entry(k=b64(before + after))))
     except UnusableKeyRing:
         return
-    minted = TOKENS.mint(CLAIMS, ring.signing_key)
+    minted = TOKENS.issue(CLAIMS, ring.signing_key)
     assert TOKENS.verify(minted, lambda _: ring.signing_key, NOW) == CLAIMS
 
 
@@ -587,7 +587,7 @@ def test_who_only_verifies_reads_what_is_shown() -> None:
         assert (key.secret, key.retired_at) == (b"", None)
         assert key.pair
         assert key.pair.private is None
-        token = TOKENS.mint(CLAIMS, key_of(key.algorithm, key.kid))
+        token = TOKENS.issue(CLAIMS, key_of(key.algorithm, key.kid))
         assert TOKENS.verify(token, {key.kid: key}.get, NOW) == CLAIMS
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from restauth.core.access_tokens import AccessTokens, Claims, is_token_shaped
 from restauth.core.keyring import Algorithm, Key
-from restauth.core.refresh_tokens import Turn, build, parse
+from restauth.core.refresh_tokens import RefreshClaims, build, parse
 from restauth.errors import BadCredentials
 from tests.key_pairs import EVERY, PAIRED, key_of, public_texts, sign_with
 
@@ -23,7 +23,7 @@ KEY = Key("one", sha256(b"a key of the tests").digest(), NOW, None)
 RETIRED = Key("two", sha256(b"an older one").digest(), NOW - 900, NOW)
 KEYS = {KEY.kid: KEY, RETIRED.kid: RETIRED}
 SESSION_ID = "-abcdefghijklmnopqrst_"
-TURN = Turn(SESSION_ID, 41)
+TURN = RefreshClaims(SESSION_ID, 41)
 LABEL = b"restauth refresh token, version 1"
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
@@ -86,7 +86,11 @@ def test_the_same_turn_is_the_same_token() -> None:
 
 
 def test_no_two_turns_share_a_token_or_a_seal() -> None:
-    turns = [Turn(session_id, count) for session_id in ("a" * 22, "b" * 22) for count in range(20)]
+    turns = [
+        RefreshClaims(session_id, count)
+        for session_id in ("a" * 22, "b" * 22)
+        for count in range(20)
+    ]
     built = [build(turn, key) for turn in turns for key in (KEY, RETIRED)]
     assert len({token.rpartition(".")[2] for token in built}) == len(built)
 
@@ -98,7 +102,7 @@ def test_no_two_turns_share_a_token_or_a_seal() -> None:
     st.text(ALPHABET, min_size=1, max_size=64),
 )
 def test_any_turn_survives_its_token(session_id: str, counter: int, kid: str) -> None:
-    turn, key = Turn(session_id, counter), Key(kid, KEY.secret, NOW, None)
+    turn, key = RefreshClaims(session_id, counter), Key(kid, KEY.secret, NOW, None)
     assert parse(build(turn, key), {kid: key}.get) == turn
 
 
@@ -240,8 +244,8 @@ def test_a_token_of_another_shape_is_refused_and_no_key_looked_up(token: str) ->
 
 
 def test_the_counter_may_have_ten_digits() -> None:
-    assert parse(forge(counter="9" * 10), KEYS.get) == Turn(SESSION_ID, 9_999_999_999)
-    assert parse(forge(counter="0"), KEYS.get) == Turn(SESSION_ID, 0)
+    assert parse(forge(counter="9" * 10), KEYS.get) == RefreshClaims(SESSION_ID, 9_999_999_999)
+    assert parse(forge(counter="0"), KEYS.get) == RefreshClaims(SESSION_ID, 0)
 
 
 # Neither kind of token passes for the other
@@ -250,7 +254,7 @@ ACCESS = AccessTokens("auth.example", "api.example", 600)
 
 
 def test_a_refresh_token_is_never_shaped_like_an_access_token() -> None:
-    for turn in (Turn("a" * 22, 0), TURN, Turn("-" * 22, 9_999_999_999)):
+    for turn in (RefreshClaims("a" * 22, 0), TURN, RefreshClaims("-" * 22, 9_999_999_999)):
         for kid in ("k", "k" * 64):
             token = build(turn, Key(kid, KEY.secret, NOW, None))
             assert not is_token_shaped(token)
@@ -264,7 +268,7 @@ def test_a_refresh_token_used_as_an_access_token_is_refused() -> None:
 
 def test_an_access_token_used_as_a_refresh_token_is_refused() -> None:
     claims = Claims(7, SESSION_ID, "miguel", (), NOW, NOW + 600)
-    assert_refused(ACCESS.mint(claims, KEY), never)
+    assert_refused(ACCESS.issue(claims, KEY), never)
 
 
 # Anything at all

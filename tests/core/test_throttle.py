@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restauth.core.throttle import MAX_WAIT, PEER_WINDOW, Key, Throttle, is_global, network_of
-from restauth.records import Failures
+from restauth.records import FailureCount
 
 A_LIMITED_RUN = settings(max_examples=300, derandomize=True, deadline=None)
 
@@ -17,7 +17,7 @@ UNLIMITED = Throttle(free_failures=0, max_failures=0, peer_failures=0)
 PEER = "8.8.8.8"  # globally routable
 PRIVATE = "10.0.0.1"
 
-Rows = dict[Key, Failures]
+Rows = dict[Key, FailureCount]
 
 # peer, network
 PEERS = {
@@ -220,7 +220,7 @@ def test_the_next_window_begins_with_the_first_failure_after_the_last() -> None:
 
 
 def test_a_failure_at_no_account_counts_for_the_peer_alone() -> None:
-    assert THROTTLE.booked("", PEER, {}, NOW) == {("", PEER): Failures(1, NOW, 0)}
+    assert THROTTLE.booked("", PEER, {}, NOW) == {("", PEER): FailureCount(1, NOW, 0)}
     assert THROTTLE.booked("", PRIVATE, {}, NOW) == {}
 
 
@@ -261,7 +261,7 @@ def test_a_success_leaves_nothing_of_the_name_and_of_the_peer_all_but_itself() -
     assert THROTTLE.forgiven(found(rows)) == {
         ("miguel", ""): None,
         ("miguel", PEER): None,
-        ("", PEER): Failures(4, NOW, 0),
+        ("", PEER): FailureCount(4, NOW, 0),
     }
 
 
@@ -269,7 +269,7 @@ def test_a_success_at_no_account_leaves_the_names_as_they_are() -> None:
     rows: Rows = {}
     fail(rows, 2)
     forgiven = THROTTLE.forgiven(found(rows, name=""))
-    assert forgiven == {("", PEER): Failures(1, NOW, 0)}
+    assert forgiven == {("", PEER): FailureCount(1, NOW, 0)}
 
 
 def test_nothing_counted_is_nothing_to_forgive() -> None:
@@ -282,7 +282,7 @@ def test_a_success_that_was_booked_as_the_last_failure_lifts_its_own_block() -> 
     fail(rows, 1)
     assert wait(rows, name="susan") == PEER_WINDOW
     forgiven = THROTTLE.forgiven(found(rows))
-    assert forgiven["", PEER] == Failures(29, NOW, 0)
+    assert forgiven["", PEER] == FailureCount(29, NOW, 0)
 
 
 def test_a_block_that_others_have_earned_survives_a_success() -> None:
@@ -290,13 +290,13 @@ def test_a_block_that_others_have_earned_survives_a_success() -> None:
     rows: Rows = {}
     fail(rows, 40, name="")
     forgiven = THROTTLE.forgiven(rows)
-    assert forgiven == {("", PEER): Failures(39, NOW, NOW + PEER_WINDOW)}
+    assert forgiven == {("", PEER): FailureCount(39, NOW, NOW + PEER_WINDOW)}
 
 
 def test_a_count_does_not_fall_below_nothing() -> None:
     """The window may have begun anew between the booking and the success."""
-    forgiven = THROTTLE.forgiven({("", PEER): Failures(0, NOW, 0)})
-    assert forgiven == {("", PEER): Failures(0, NOW, 0)}
+    forgiven = THROTTLE.forgiven({("", PEER): FailureCount(0, NOW, 0)})
+    assert forgiven == {("", PEER): FailureCount(0, NOW, 0)}
 
 
 # Limits that are turned off
@@ -351,11 +351,11 @@ def test_a_clock_set_back_begins_the_peers_window_anew() -> None:
     rows: Rows = {}
     fail(rows, 29, name="")
     fail(rows, 1, name="", now=NOW - 1)
-    assert rows["", PEER] == Failures(1, NOW - 1, 0)
+    assert rows["", PEER] == FailureCount(1, NOW - 1, 0)
 
 
-COUNTS = st.builds(Failures, st.integers(), st.integers(), st.integers()) | st.builds(
-    Failures,
+COUNTS = st.builds(FailureCount, st.integers(), st.integers(), st.integers()) | st.builds(
+    FailureCount,
     st.integers(0, 200),
     st.integers(NOW - 1000, NOW + 1000),
     st.integers(NOW - 2000, NOW + 2000),

@@ -15,7 +15,7 @@ import pytest
 import webtest
 
 from restauth.services import Services
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 
@@ -126,7 +126,7 @@ def test_an_environ_has_no_more_than_it_must(services: Services) -> None:
     assert called(guarded, bare("GET", **right)) == (200, dict(TEXT), b"1 ada ")
     assert called(required, bare("GET"))[0] == 401
     assert called(guarded, bare("GET", HTTP_AUTHORIZATION=WRONG["Authorization"]))[0] == 401
-    service = Api(services)
+    service = App(services)
     assert called(service, bare("GET"))[0] == 404
     assert called(service, bare("GET", PATH_INFO="/api/resource"))[0] == 401
     assert called(service, bare("GET", PATH_INFO="/api/resource", **right))[0] == 200
@@ -179,7 +179,7 @@ def test_of_two_guards_with_one_store_the_outer_one_alone_counts_a_wrong_passwor
 def test_behind_a_guard_that_requires_somebody_the_service_is_for_those_who_have_an_account(
     services: Services,
 ) -> None:
-    client = client_before(guard(Api(services), services, required=True))
+    client = client_before(guard(App(services), services, required=True))
     answer = client.post_json("/api/users", ANN, status=401)
     assert answer.json["type"] == "urn:restauth:problem:bad_credentials"
     assert len(answer.headers.getall("WWW-Authenticate")) == 2
@@ -230,7 +230,7 @@ def test_a_body_that_was_read_further_out_has_to_be_put_back(services: Services)
 
         return read
 
-    guarded, service = guard(page, services), Api(services)
+    guarded, service = guard(page, services), App(services)
     assert client_before(reading(guarded, puts_back=False)).post("/", b"body").text == "0 None "
     assert client_before(reading(guarded, puts_back=True)).post("/", b"body").text == "0 None body"
     answer = client_before(reading(service, puts_back=False)).post_json(

@@ -26,11 +26,11 @@ import os
 from restauth import settings
 from restauth.cli import server
 from restauth.services import build_services
-from restauth.web.app import Api
+from restauth.web.app import App
 services = build_services(settings.load(os.environ), create=True, hash_cost_for_tests=4)
 for algorithm in ("ES256", "EdDSA"):
     services.keys.rotate(revoke=False, algorithm=algorithm)
-server.serve(Api(services), {"listen": "127.0.0.1:0"}, lambda where: print(where, flush=True))
+server.serve(App(services), {"listen": "127.0.0.1:0"}, lambda where: print(where, flush=True))
 """
 NO_THROTTLE = {"free_failures": "0", "max_failures": "0", "peer_failures": "0"}
 WHERE = "/api/openapi.json"

@@ -17,7 +17,7 @@ import pytest
 import webtest
 
 from restauth.errors import InvalidSetting, UnusableKeyRing
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.middleware import AuthMiddleware
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library
@@ -131,23 +131,23 @@ def status_of(guard: AuthMiddleware, headers: dict[str, str]) -> int:
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     """The README's service, in which miguel, an editor, has registered."""
     monkeypatch.setenv("RESTAUTH_BCRYPT_ROUNDS", "10")
     app = deploy.loadapp(write(tmp_path))
-    assert type(app) is Api
+    assert type(app) is App
     with closing(app.services) as services:
         accounts = services.accounts
         accounts.change_roles(accounts.find(accounts.register("miguel", "python")), ["editor"], [])
         yield app
 
 
-def token(service: Api) -> str:
+def token(service: App) -> str:
     client = webtest.TestApp(validator(service), lint=True)
     return str(client.get("/api/token", headers=PASSWORD).json["token"])
 
 
-def test_in_a_section_for_a_filter_the_bare_name_is_the_guard(service: Api, tmp_path: Path) -> None:
+def test_in_a_section_for_a_filter_the_bare_name_is_the_guard(service: App, tmp_path: Path) -> None:
     guard = load_guard(write(tmp_path, ("egg:restauth#auth", "egg:restauth")))
     with closing(guard.services):
         for headers, status in (({}, 401), (WRONG, 401), (PASSWORD, 200)):
@@ -155,7 +155,7 @@ def test_in_a_section_for_a_filter_the_bare_name_is_the_guard(service: Api, tmp_
 
 
 def test_without_a_role_the_pages_are_for_everybody_or_for_whoever_is_known(
-    service: Api, tmp_path: Path
+    service: App, tmp_path: Path
 ) -> None:
     for line, status in (("", 200), ("required = false", 200), ("required = true", 401)):
         guard = load_guard(write(tmp_path, ("role = editor", line)))
@@ -165,7 +165,7 @@ def test_without_a_role_the_pages_are_for_everybody_or_for_whoever_is_known(
             assert status_of(guard, PASSWORD) == 200
 
 
-def test_without_a_store_the_guard_needs_the_keys_alone(service: Api, tmp_path: Path) -> None:
+def test_without_a_store_the_guard_needs_the_keys_alone(service: App, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     uri = write(elsewhere, ("role = editor", "role = editor\nstateless = true"))

@@ -331,7 +331,7 @@ def test_an_expired_token_does_not_come_through(
     claims = tokens.verify(site.restauth.log_in(ada.name), lambda kid: keys.find(kid, 600), now)
 
     def minted(claims: Claims) -> Header:
-        return token(tokens.mint(claims, keys.ring.signing_key))
+        return token(tokens.issue(claims, keys.ring.signing_key))
 
     fresh = replace(claims, issued_at=now - 100, expires_at=now + 500)
     assert ask(proxy, "GET", "/page", minted(fresh)).status == 200

@@ -9,7 +9,7 @@ from restauth import services as services_module
 from restauth import settings
 from restauth.core import passwords
 from restauth.domain.accounts import Accounts
-from restauth.domain.authentication import Logins
+from restauth.domain.authentication import Authentication
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
@@ -46,8 +46,8 @@ def accounts(services: Services) -> Accounts:
 
 
 @pytest.fixture
-def logins(services: Services) -> Logins:
-    return services.logins
+def authentication(services: Services) -> Authentication:
+    return services.authentication
 
 
 # Registration
@@ -55,7 +55,7 @@ def logins(services: Services) -> Logins:
 
 def test_a_registered_name_authenticates(services: Services, clock: Clock) -> None:
     user_id = services.accounts.register("Miguel", PASSWORD)
-    account = services.logins.authenticate("Miguel", PASSWORD, CLIENT)
+    account = services.authentication.authenticate("Miguel", PASSWORD, CLIENT)
     assert (account.id, account.username) == (user_id, "Miguel")
     assert (account.created_at, account.locked_at) == (clock.now, None)
     assert services.accounts.find(user_id) == account
@@ -221,20 +221,22 @@ def test_of_two_that_register_one_name_at_once_one_wins(
 # What the operator does
 
 
-def test_the_old_password_is_dead_and_the_new_one_good(accounts: Accounts, logins: Logins) -> None:
+def test_the_old_password_is_dead_and_the_new_one_good(
+    accounts: Accounts, authentication: Authentication
+) -> None:
     accounts.set_password(accounts.find_by_name(NAME), "another")
-    expect_refusal(logins, NAME, PASSWORD)
-    logins.authenticate(NAME, "another", CLIENT)
+    expect_refusal(authentication, NAME, PASSWORD)
+    authentication.authenticate(NAME, "another", CLIENT)
 
 
 def test_an_unlocked_account_logs_in_again(
-    accounts: Accounts, logins: Logins, clock: Clock
+    accounts: Accounts, authentication: Authentication, clock: Clock
 ) -> None:
     accounts.lock(accounts.find_by_name(NAME))
     locked = accounts.find_by_name(NAME)
     assert locked.locked_at == clock.now
     accounts.unlock(locked)
-    assert logins.authenticate(NAME, PASSWORD, CLIENT).locked_at is None
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT).locked_at is None
 
 
 def test_a_deleted_id_is_never_given_again(accounts: Accounts) -> None:
@@ -286,12 +288,12 @@ def test_an_account_deleted_by_somebody_else_is_unknown(
 
 
 def test_a_changed_password_is_good_and_the_old_one_dead(
-    accounts: Accounts, logins: Logins
+    accounts: Accounts, authentication: Authentication
 ) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     accounts.change_password(account, "another", CLIENT)
-    expect_refusal(logins, NAME, PASSWORD)
-    changed = logins.authenticate(NAME, "another", CLIENT)
+    expect_refusal(authentication, NAME, PASSWORD)
+    changed = authentication.authenticate(NAME, "another", CLIENT)
     assert changed.password_version == account.password_version + 1
 
 
@@ -308,22 +310,22 @@ OWNERS_CHANGES: dict[str, Callable[[Accounts, Account], None]] = {
 def test_an_old_password_changes_nothing_once_a_new_one_is_set(
     make_services: ServicesFactory,
     accounts: Accounts,
-    logins: Logins,
+    authentication: Authentication,
     change: Callable[[Accounts, Account], None],
     password: str,
 ) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     make_services().accounts.set_password(account, password)
     with pytest.raises(BadCredentials):
         change(accounts, account)
-    logins.authenticate(NAME, password, CLIENT)
+    authentication.authenticate(NAME, password, CLIENT)
 
 
 @pytest.mark.parametrize("change", OWNERS_CHANGES.values(), ids=OWNERS_CHANGES.keys())
 def test_an_account_that_is_gone_cannot_be_changed_by_its_owner(
-    accounts: Accounts, logins: Logins, change: Callable[[Accounts, Account], None]
+    accounts: Accounts, authentication: Authentication, change: Callable[[Accounts, Account], None]
 ) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     accounts.delete(account)
     with pytest.raises(BadCredentials):
         change(accounts, account)
@@ -333,10 +335,10 @@ def test_an_account_that_is_gone_cannot_be_changed_by_its_owner(
 def test_an_account_that_is_locked_cannot_be_changed_by_its_owner(
     make_services: ServicesFactory,
     accounts: Accounts,
-    logins: Logins,
+    authentication: Authentication,
     change: Callable[[Accounts, Account], None],
 ) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     make_services().accounts.lock(account)
     locked = accounts.find(account.id)
     for under_way in (account, locked):
@@ -371,10 +373,12 @@ def test_of_two_changes_with_one_password_one_wins(
     assert outcomes.count(None) == outcomes.count(BadCredentials) == 1
 
 
-def test_a_closed_account_is_gone_and_its_name_free(accounts: Accounts, logins: Logins) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+def test_a_closed_account_is_gone_and_its_name_free(
+    accounts: Accounts, authentication: Authentication
+) -> None:
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     accounts.close(account, CLIENT)
-    expect_refusal(logins, NAME, PASSWORD)
+    expect_refusal(authentication, NAME, PASSWORD)
     assert accounts.register(NAME, PASSWORD) > account.id
 
 
@@ -393,17 +397,23 @@ def code(accounts: Accounts) -> str:
     return accounts.make_reset_code(accounts.find_by_name(NAME))
 
 
-def test_a_code_sets_a_password_once(accounts: Accounts, logins: Logins, code: str) -> None:
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+def test_a_code_sets_a_password_once(
+    accounts: Accounts, authentication: Authentication, code: str
+) -> None:
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     accounts.reset_password(code, "another", CLIENT)
-    expect_refusal(logins, NAME, PASSWORD)
-    logins.authenticate(NAME, "another", CLIENT)
+    expect_refusal(authentication, NAME, PASSWORD)
+    authentication.authenticate(NAME, "another", CLIENT)
     expect_unusable(accounts, code, "a third")
-    logins.authenticate(NAME, "another", CLIENT)
+    authentication.authenticate(NAME, "another", CLIENT)
 
 
 def test_a_code_is_good_for_an_hour_and_no_second_longer(
-    make_services: ServicesFactory, accounts: Accounts, logins: Logins, code: str, clock: Clock
+    make_services: ServicesFactory,
+    accounts: Accounts,
+    authentication: Authentication,
+    code: str,
+    clock: Clock,
 ) -> None:
     accounts.register("susan", PASSWORD)
     late = accounts.make_reset_code(accounts.find_by_name("susan"))
@@ -411,11 +421,15 @@ def test_a_code_is_good_for_an_hour_and_no_second_longer(
     make_services().accounts.reset_password(code, "another", CLIENT)
     clock.advance(1)
     expect_unusable(accounts, late)
-    logins.authenticate("susan", PASSWORD, CLIENT)
+    authentication.authenticate("susan", PASSWORD, CLIENT)
 
 
 def test_a_code_that_expires_during_the_hash_is_not_used(
-    accounts: Accounts, logins: Logins, code: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts,
+    authentication: Authentication,
+    code: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hashpw = bcrypt.hashpw
 
@@ -426,7 +440,7 @@ def test_a_code_that_expires_during_the_hash_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr(bcrypt, "hashpw", slow)
         expect_unusable(accounts, code)
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
 
 
 def test_a_second_code_voids_the_first(accounts: Accounts, code: str) -> None:
@@ -480,21 +494,23 @@ def test_of_two_that_use_one_code_at_once_one_wins(
     )
     assert outcomes.count(None) == outcomes.count(UnusableCode) == 1
     winner, loser = sorted(range(2), key=lambda number: outcomes[number] is not None)
-    rivals[0].logins.authenticate(NAME, f"of {winner}", CLIENT)
-    expect_refusal(rivals[0].logins, NAME, f"of {loser}")
+    rivals[0].authentication.authenticate(NAME, f"of {winner}", CLIENT)
+    expect_refusal(rivals[0].authentication, NAME, f"of {loser}")
 
 
 # Roles
 
 
-def test_roles_come_and_go_and_stand_in_order(accounts: Accounts, logins: Logins) -> None:
+def test_roles_come_and_go_and_stand_in_order(
+    accounts: Accounts, authentication: Authentication
+) -> None:
     account = accounts.find_by_name(NAME)
     assert account.roles == ()
     assert accounts.change_roles(account, ["editor", "admin"], []) == ("admin", "editor")
     # what counts is the row, not the account as it was read
     assert accounts.change_roles(account, ["viewer"], ["editor", "nothing"]) == ("admin", "viewer")
     assert accounts.find(account.id).roles == ("admin", "viewer")
-    assert logins.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin", "viewer")
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin", "viewer")
     assert accounts.change_roles(account, ["both"], ["both", "admin", "viewer"]) == ()
     assert accounts.find(account.id) == account
 
@@ -579,7 +595,7 @@ def test_a_flood_of_registrations_keeps_no_login_out(
         if len(hashes) == 1:  # of the registration
             with pytest.raises(Busy):
                 accounts.register("adam", PASSWORD)
-            let_in.append(two_places.logins.authenticate(NAME, PASSWORD, CLIENT))
+            let_in.append(two_places.authentication.authenticate(NAME, PASSWORD, CLIENT))
         return hashpw(password, salt)
 
     with monkeypatch.context() as patch:

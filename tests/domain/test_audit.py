@@ -23,7 +23,7 @@ from restauth.errors import (
     UnusableFile,
     UsernameTaken,
 )
-from restauth.records import Account, Client, Grant
+from restauth.records import Account, Client, IssuedTokens
 from restauth.services import Services
 from tests.conftest import CHEAPEST, CLIENT, PUBLIC_CLIENT, Clock, ServicesFactory, caller_of, race
 
@@ -63,7 +63,7 @@ def account(services: Services, caplog: pytest.LogCaptureFixture) -> Account:
 
 def fail(services: Services, password: str = WRONG, username: str = NAME) -> None:
     with pytest.raises(BadCredentials):
-        services.logins.authenticate(username, password, CLIENT)
+        services.authentication.authenticate(username, password, CLIENT)
 
 
 # The form of a line
@@ -119,7 +119,7 @@ class Journey:
 
     def __init__(self, services: Services, clock: Clock) -> None:
         self.services = services
-        self.accounts, self.logins = services.accounts, services.logins
+        self.accounts, self.authentication = services.accounts, services.authentication
         self.sessions = services.sessions
         self.clock = clock
         self.expected: list[object] = []
@@ -132,12 +132,12 @@ class Journey:
 
     def authenticate(self, password: str) -> Account:
         self.secrets.add(password)
-        account = self.logins.authenticate(NAME, password, CLIENT)
+        account = self.authentication.authenticate(NAME, password, CLIENT)
         self.secrets.add(account.password_hash)
         self.expect("login")
         return account
 
-    def keep(self, grant: Grant) -> Grant:
+    def keep(self, grant: IssuedTokens) -> IssuedTokens:
         self.secrets.update(text for text in (grant.token, grant.refresh_token) if text)
         return grant
 
@@ -145,7 +145,7 @@ class Journey:
         with pytest.raises(Refusal):
             act(*arguments)
 
-    def refresh(self, grant: Grant) -> Grant:
+    def refresh(self, grant: IssuedTokens) -> IssuedTokens:
         assert grant.refresh_token is not None
         return self.keep(self.sessions.refresh(grant.refresh_token, CLIENT))
 
@@ -169,17 +169,17 @@ class Journey:
         self.expect("deleted", 2, "operator")
 
     def _log_in_and_out(self) -> None:
-        self.refuse(self.logins.authenticate, NAME, WRONG, CLIENT)
+        self.refuse(self.authentication.authenticate, NAME, WRONG, CLIENT)
         self.expect("login_failed")
         for unknown in ("Kuckuck?!", WRONG):  # a password typed into the wrong field
             self.secrets.add(unknown)
-            self.refuse(self.logins.authenticate, unknown, PASSWORD, CLIENT)
+            self.refuse(self.authentication.authenticate, unknown, PASSWORD, CLIENT)
             self.expect("login_failed", None)
         account = self.authenticate(PASSWORD)
-        grant = self.keep(self.sessions.grant(caller_of(account), CLIENT))
+        grant = self.keep(self.sessions.issue(caller_of(account), CLIENT))
         self.expect("session_started", session_id=grant.session_id)
         caller = self.sessions.identify(grant.token)
-        self.keep(self.sessions.grant(caller, CLIENT))
+        self.keep(self.sessions.issue(caller, CLIENT))
         self.expect("token_renewed", session_id=grant.session_id)
         assert self.sessions.end(caller.user, grant.session_id, CLIENT)
         self.expect("session_ended", session_id=grant.session_id)
@@ -225,17 +225,17 @@ class Journey:
         account = self.authenticate(self.second)
         self.accounts.lock(account)
         self.expect("locked", 1, "operator")
-        self.refuse(self.logins.authenticate, NAME, self.second, CLIENT)
+        self.refuse(self.authentication.authenticate, NAME, self.second, CLIENT)
         self.expect("login_failed")
         self.accounts.unlock(account)
         self.expect("unlocked", 1, "operator")
         self.accounts.change_roles(account, ["editor", "admin"], [])
         self.expect("roles_changed", 1, "operator", roles=["admin", "editor"])
         for _ in range(6):
-            self.refuse(self.logins.authenticate, NAME, WRONG, CLIENT)
+            self.refuse(self.authentication.authenticate, NAME, WRONG, CLIENT)
             self.expect("login_failed")
         self.expect("throttled", seconds=1)
-        self.refuse(self.logins.authenticate, NAME, self.second, CLIENT)
+        self.refuse(self.authentication.authenticate, NAME, self.second, CLIENT)
         self.accounts.unlock(account)
         self.expect("unlocked", 1, "operator")
 
@@ -298,7 +298,7 @@ def test_a_block_is_written_once_and_not_for_each_who_runs_into_it(
     assert lines(caplog) == [*[line("login_failed")] * 6, line("throttled", seconds=1)]
     for password in (WRONG, PASSWORD):
         with pytest.raises(Throttled):
-            services.logins.authenticate(NAME, password, CLIENT)
+            services.authentication.authenticate(NAME, password, CLIENT)
     assert lines(caplog) == []
     clock.advance(1)
     fail(services)
@@ -310,7 +310,7 @@ def test_a_success_is_no_block_though_a_failure_would_have_been(
 ) -> None:
     for _ in range(5):
         fail(services)
-    services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert names(caplog) == ["login_failed"] * 5 + ["login"]
 
 
@@ -474,16 +474,18 @@ def test_what_has_happened_is_written_though_no_failure_can_be_forgotten(
 def test_what_only_looks_writes_nothing(
     services: Services, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
-    caller = services.sessions.identify(services.sessions.grant(caller_of(account), CLIENT).token)
+    account = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
+    caller = services.sessions.identify(services.sessions.issue(caller_of(account), CLIENT).token)
     caplog.clear()
-    services.logins.authenticate(NAME, PASSWORD, CLIENT)  # remembered: one a request would flood
+    services.authentication.authenticate(
+        NAME, PASSWORD, CLIENT
+    )  # remembered: one a request would flood
     services.accounts.find(account.id)
     services.accounts.find_by_name(NAME)
     list(services.accounts.list())
     services.sessions.list(caller.user)
-    services.sessions.identify(services.sessions.rehearse_grant(caller, CLIENT).token)
-    services.sessions.rehearse_grant(caller_of(account), CLIENT)
+    services.sessions.identify(services.sessions.preview(caller, CLIENT).token)
+    services.sessions.preview(caller_of(account), CLIENT)
     for garbage in ("", "a.b.c", "r1.kid.sid.0.seal"):  # whose it is, nobody could say
         with pytest.raises(BadCredentials):
             services.sessions.identify(garbage)
@@ -503,7 +505,7 @@ REFUSED: dict[str, Callable[[Services, Account], object]] = {
     "roles changed": lambda services, account: services.accounts.change_roles(account, ["a"], []),
     "deleted": lambda services, account: services.accounts.delete(account),
     "closed": lambda services, account: services.accounts.close(account, CLIENT),
-    "granted": lambda services, account: services.sessions.grant(caller_of(account), CLIENT),
+    "granted": lambda services, account: services.sessions.issue(caller_of(account), CLIENT),
     "started": lambda services, account: services.sessions.start(account, CLIENT),
 }
 

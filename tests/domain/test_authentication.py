@@ -8,7 +8,7 @@ import bcrypt
 import pytest
 
 from restauth.core import passwords
-from restauth.domain.authentication import Logins
+from restauth.domain.authentication import Authentication
 from restauth.errors import Busy, StoreUnavailable, Throttled, UnknownUser, UnusableCode
 from restauth.records import Account
 from restauth.services import Services, build_services
@@ -29,19 +29,21 @@ ONE_HASH = 2**CHEAPEST  # rounds
 
 
 @pytest.fixture
-def logins(services: Services) -> Logins:
+def authentication(services: Services) -> Authentication:
     """Of a service that miguel has registered at."""
     services.accounts.register(NAME, PASSWORD)
-    return services.logins
+    return services.authentication
 
 
 # The name and the password
 
 
-def test_a_name_that_is_no_unicode_text_is_nobodys(services: Services, logins: Logins) -> None:
+def test_a_name_that_is_no_unicode_text_is_nobodys(
+    services: Services, authentication: Authentication
+) -> None:
     with pytest.raises(UnknownUser):
         services.accounts.find_by_name("miguel\udcff")
-    expect_refusal(logins, "miguel\udcff", PASSWORD)
+    expect_refusal(authentication, "miguel\udcff", PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_look_alike_username_logs_in(
 ) -> None:
     services = make_services(username_pattern=r"[^:\x00-\x20\x7f]+")
     account = services.accounts.find(services.accounts.register(username, PASSWORD))
-    assert services.logins.authenticate(look_alike, PASSWORD, CLIENT) == account
+    assert services.authentication.authenticate(look_alike, PASSWORD, CLIENT) == account
 
 
 @pytest.mark.parametrize(
@@ -63,9 +65,9 @@ def test_a_look_alike_username_logs_in(
     ids=["empty", "one character too many", "lone surrogate"],
 )
 def test_an_unacceptable_password_costs_nothing_and_tells_nothing_about_the_name(
-    logins: Logins, work: list[int], password: str
+    authentication: Authentication, work: list[int], password: str
 ) -> None:
-    refusals = [expect_refusal(logins, name, password) for name in (NAME, "nobody")]
+    refusals = [expect_refusal(authentication, name, password) for name in (NAME, "nobody")]
     assert len({str(refusal) for refusal in refusals}) == 1
     assert work == []
 
@@ -73,16 +75,16 @@ def test_an_unacceptable_password_costs_nothing_and_tells_nothing_about_the_name
 @pytest.mark.parametrize("character", ["x", "\N{SNAKE}"])
 def test_the_longest_password_counts_to_its_end(services: Services, character: str) -> None:
     services.accounts.register(NAME, character * 1024)
-    expect_refusal(services.logins, NAME, character * 1023)
-    expect_refusal(services.logins, NAME, character * 1023 + "y")
-    services.logins.authenticate(NAME, character * 1024, CLIENT)
+    expect_refusal(services.authentication, NAME, character * 1023)
+    expect_refusal(services.authentication, NAME, character * 1023 + "y")
+    services.authentication.authenticate(NAME, character * 1024, CLIENT)
 
 
 # Refusals and what they cost
 
 
 def test_every_refusal_is_one_answer_after_exactly_one_hash(
-    services: Services, logins: Logins, work: list[int]
+    services: Services, authentication: Authentication, work: list[int]
 ) -> None:
     accounts = services.accounts
     accounts.lock(accounts.find(accounts.register("locked", PASSWORD)))
@@ -99,7 +101,7 @@ def test_every_refusal_is_one_answer_after_exactly_one_hash(
         ("locked", "wrong"),
         ("deleted", PASSWORD),
     ]:
-        refusal = expect_refusal(logins, username, password)
+        refusal = expect_refusal(authentication, username, password)
         answers.add((type(refusal), refusal.args, refusal.__cause__))
         assert work == [ONE_HASH], username
         work.clear()
@@ -118,69 +120,73 @@ def test_a_row_of_another_kind_costs_a_wrong_password_the_same(
     with build_services(
         cheap.settings, create=False, clock=clock, hash_cost_for_tests=CHEAPEST + 2
     ) as dearer:
-        expect_refusal(dearer.logins, NAME, "wrong")
+        expect_refusal(dearer.authentication, NAME, "wrong")
     assert sum(work) == 4 * ONE_HASH
 
 
 def test_a_store_that_does_not_answer_is_no_wrong_password(
-    services: Services, logins: Logins
+    services: Services, authentication: Authentication
 ) -> None:
     services.settings.database.unlink()
     services.engine._next_look = 0  # the engine looks once a second, and this test does not wait
     with pytest.raises(StoreUnavailable):
-        logins.authenticate(NAME, PASSWORD, CLIENT)
+        authentication.authenticate(NAME, PASSWORD, CLIENT)
 
 
 # The memory of verified passwords
 
 
-def test_a_verified_password_is_not_hashed_again(logins: Logins, work: list[int]) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+def test_a_verified_password_is_not_hashed_again(
+    authentication: Authentication, work: list[int]
+) -> None:
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     work.clear()
-    assert logins.authenticate(NAME, PASSWORD, CLIENT) == account
-    assert logins.authenticate(NAME.upper(), PASSWORD, CLIENT) == account
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT) == account
+    assert authentication.authenticate(NAME.upper(), PASSWORD, CLIENT) == account
     assert work == []
 
 
 def test_a_verified_password_vouches_for_no_other(
-    services: Services, logins: Logins, work: list[int]
+    services: Services, authentication: Authentication, work: list[int]
 ) -> None:
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     services.accounts.register("susan", "another")
     work.clear()
-    expect_refusal(logins, NAME, "wrong")
-    expect_refusal(logins, "susan", PASSWORD)
+    expect_refusal(authentication, NAME, "wrong")
+    expect_refusal(authentication, "susan", PASSWORD)
     assert work == [ONE_HASH, ONE_HASH]
 
 
-def test_a_wrong_password_is_hashed_every_time(logins: Logins, work: list[int]) -> None:
+def test_a_wrong_password_is_hashed_every_time(
+    authentication: Authentication, work: list[int]
+) -> None:
     work.clear()
-    expect_refusal(logins, NAME, "wrong")
-    expect_refusal(logins, NAME, "wrong")
+    expect_refusal(authentication, NAME, "wrong")
+    expect_refusal(authentication, NAME, "wrong")
     assert work == [ONE_HASH, ONE_HASH]
 
 
 def test_the_memory_lasts_as_long_as_the_setting_says(
-    make_services: ServicesFactory, logins: Logins, clock: Clock, work: list[int]
+    make_services: ServicesFactory, authentication: Authentication, clock: Clock, work: list[int]
 ) -> None:
-    logins = make_services(credential_cache=10).logins
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication = make_services(credential_cache=10).authentication
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     work.clear()
     clock.advance(9)
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert work == []
     clock.advance(1)  # counted from the hash: the use in between has prolonged nothing
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert work == [ONE_HASH]
 
 
 def test_without_a_memory_every_login_is_hashed(
-    make_services: ServicesFactory, logins: Logins, work: list[int]
+    make_services: ServicesFactory, authentication: Authentication, work: list[int]
 ) -> None:
-    logins = make_services(credential_cache=0).logins
+    authentication = make_services(credential_cache=0).authentication
     work.clear()
-    logins.authenticate(NAME, PASSWORD, CLIENT)
-    logins.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert work == [ONE_HASH, ONE_HASH]
 
 
@@ -198,48 +204,50 @@ CHANGES: dict[str, Callable[[Services, Account], None]] = {
 def test_a_remembered_password_is_dead_at_once(
     make_services: ServicesFactory,
     services: Services,
-    logins: Logins,
+    authentication: Authentication,
     work: list[int],
     change: Callable[[Services, Account], None],
     elsewhere: bool,
 ) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     change(make_services() if elsewhere else services, account)
     work.clear()
-    expect_refusal(logins, NAME, PASSWORD)
+    expect_refusal(authentication, NAME, PASSWORD)
     assert work == [ONE_HASH]
 
 
 def test_a_name_registered_anew_inherits_no_memory(
-    services: Services, logins: Logins, work: list[int]
+    services: Services, authentication: Authentication, work: list[int]
 ) -> None:
-    old = logins.authenticate(NAME, PASSWORD, CLIENT)
+    old = authentication.authenticate(NAME, PASSWORD, CLIENT)
     services.accounts.delete(old)
     services.accounts.register(NAME, PASSWORD)
     work.clear()
-    assert logins.authenticate(NAME, PASSWORD, CLIENT).id != old.id
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT).id != old.id
     assert work == [ONE_HASH]
 
 
-def test_a_remembered_password_gives_the_roles_of_now(services: Services, logins: Logins) -> None:
-    account = logins.authenticate(NAME, PASSWORD, CLIENT)
+def test_a_remembered_password_gives_the_roles_of_now(
+    services: Services, authentication: Authentication
+) -> None:
+    account = authentication.authenticate(NAME, PASSWORD, CLIENT)
     services.accounts.change_roles(account, ["admin"], [])
-    assert logins.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin",)
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT).roles == ("admin",)
 
 
 def test_a_client_that_polls_buys_no_guesses_for_another_behind_its_address(
-    logins: Logins, clock: Clock
+    authentication: Authentication, clock: Clock
 ) -> None:
     for _ in range(6):
-        logins.authenticate(NAME, PASSWORD, CLIENT)  # hashed once, and then remembered
-        expect_refusal(logins, NAME, "wrong")
+        authentication.authenticate(NAME, PASSWORD, CLIENT)  # hashed once, and then remembered
+        expect_refusal(authentication, NAME, "wrong")
     with pytest.raises(Throttled):
-        logins.authenticate(NAME, PASSWORD, CLIENT)
+        authentication.authenticate(NAME, PASSWORD, CLIENT)
     clock.advance(1)
-    logins.authenticate(NAME, PASSWORD, CLIENT)
-    expect_refusal(logins, NAME, "wrong")
+    authentication.authenticate(NAME, PASSWORD, CLIENT)
+    expect_refusal(authentication, NAME, "wrong")
     with pytest.raises(Throttled) as caught:
-        logins.authenticate(NAME, PASSWORD, CLIENT)
+        authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert caught.value.retry_after == 2
 
 
@@ -260,28 +268,28 @@ def is_fresh(account: Account) -> bool:
 def test_a_correct_login_renews_a_stale_hash_once(
     services: Services, stale: Account, work: list[int]
 ) -> None:
-    renewed = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    renewed = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert renewed == services.accounts.find(stale.id)  # or no session could begin with it
     assert is_fresh(renewed)
     assert work == [2 * ONE_HASH, ONE_HASH]  # one to verify, one to renew
-    assert services.logins.authenticate(NAME, PASSWORD, CLIENT) == renewed
+    assert services.authentication.authenticate(NAME, PASSWORD, CLIENT) == renewed
     assert len(work) == 2
 
 
-def test_a_fresh_hash_stays_as_it_is(services: Services, logins: Logins) -> None:
+def test_a_fresh_hash_stays_as_it_is(services: Services, authentication: Authentication) -> None:
     before = services.accounts.find_by_name(NAME)
-    assert logins.authenticate(NAME, PASSWORD, CLIENT) == before
+    assert authentication.authenticate(NAME, PASSWORD, CLIENT) == before
     assert services.accounts.find_by_name(NAME) == before
 
 
 def test_a_wrong_password_renews_nothing(services: Services, stale: Account) -> None:
-    expect_refusal(services.logins, NAME, "wrong")
+    expect_refusal(services.authentication, NAME, "wrong")
     assert services.accounts.find(stale.id) == stale
 
 
 def test_a_locked_account_renews_nothing(services: Services, stale: Account) -> None:
     services.accounts.lock(stale)
-    expect_refusal(services.logins, NAME, PASSWORD)
+    expect_refusal(services.authentication, NAME, PASSWORD)
     assert services.accounts.find(stale.id).password_hash == stale.password_hash
 
 
@@ -293,13 +301,13 @@ def test_a_stale_hash_is_renewed_in_the_slot_in_which_it_was_verified(
 
     def hash_and_see(password: bytes, salt: bytes) -> bytes:
         with pytest.raises(Busy):
-            one_slot.logins.authenticate("susan", PASSWORD, CLIENT)
+            one_slot.authentication.authenticate("susan", PASSWORD, CLIENT)
         turned_away.append("susan")
         return hashpw(password, salt)
 
     with monkeypatch.context() as patch:
         patch.setattr(bcrypt, "hashpw", hash_and_see)
-        assert is_fresh(one_slot.logins.authenticate(NAME, PASSWORD, CLIENT))
+        assert is_fresh(one_slot.authentication.authenticate(NAME, PASSWORD, CLIENT))
     assert turned_away == ["susan", "susan"]
 
 
@@ -325,15 +333,15 @@ def test_two_logins_that_renew_one_hash_both_succeed(
     stale: Account,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = make_services().logins
+    other = make_services().authentication
     with somebody_quicker(
         monkeypatch, services, lambda: other.authenticate(NAME, PASSWORD, CLIENT)
     ):
-        account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+        account = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert account == services.accounts.find(stale.id)
     assert is_fresh(account)
-    assert services.logins.authenticate(NAME, PASSWORD, CLIENT) == account
-    services.sessions.grant(caller_of(account), CLIENT)
+    assert services.authentication.authenticate(NAME, PASSWORD, CLIENT) == account
+    services.sessions.issue(caller_of(account), CLIENT)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
@@ -348,11 +356,11 @@ def test_a_login_overtaken_while_it_renews_is_refused(
     other = make_services()
 
     def overtake() -> None:
-        change(other, other.logins.authenticate(NAME, PASSWORD, CLIENT))
+        change(other, other.authentication.authenticate(NAME, PASSWORD, CLIENT))
 
     with somebody_quicker(monkeypatch, services, overtake):
-        expect_refusal(services.logins, NAME, PASSWORD)
-    expect_refusal(services.logins, NAME, PASSWORD)
+        expect_refusal(services.authentication, NAME, PASSWORD)
+    expect_refusal(services.authentication, NAME, PASSWORD)
 
 
 def test_a_login_overtaken_by_the_same_password_set_anew_is_refused(
@@ -363,8 +371,8 @@ def test_a_login_overtaken_by_the_same_password_set_anew_is_refused(
 ) -> None:
     other = make_services().accounts
     with somebody_quicker(monkeypatch, services, lambda: other.set_password(stale, PASSWORD)):
-        expect_refusal(services.logins, NAME, PASSWORD)  # it ended whatever was under way
-    services.logins.authenticate(NAME, PASSWORD, CLIENT)
+        expect_refusal(services.authentication, NAME, PASSWORD)  # it ended whatever was under way
+    services.authentication.authenticate(NAME, PASSWORD, CLIENT)
 
 
 def test_a_store_that_cannot_renew_a_hash_says_so_and_no_login_is_made_of_it(
@@ -383,9 +391,9 @@ def test_a_store_that_cannot_renew_a_hash_says_so_and_no_login_is_made_of_it(
         patch.setattr(services.store, "renew_password_hash", renew_in_vain)
         for _ in range(2):  # it is not remembered either
             with pytest.raises(StoreUnavailable):
-                services.logins.authenticate(NAME, PASSWORD, CLIENT)
+                services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     assert services.accounts.find(stale.id) == stale
-    assert is_fresh(services.logins.authenticate(NAME, PASSWORD, CLIENT))
+    assert is_fresh(services.authentication.authenticate(NAME, PASSWORD, CLIENT))
 
 
 # Hash slots
@@ -394,38 +402,40 @@ def test_a_store_that_cannot_renew_a_hash_says_so_and_no_login_is_made_of_it(
 def test_a_flood_of_logins_is_turned_away_before_it_hashes(
     services: Services, one_slot: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logins = one_slot.logins
+    authentication = one_slot.authentication
     services.accounts.register("susan", PASSWORD)
     services.accounts.register(NAME, PASSWORD)
-    miguel = logins.authenticate(NAME, PASSWORD, CLIENT)
+    miguel = authentication.authenticate(NAME, PASSWORD, CLIENT)
     with slot_taken(one_slot, monkeypatch, "susan", PASSWORD):
         for username, password in ((NAME, "wrong"), ("nobody", PASSWORD)):
             with pytest.raises(Busy):
-                logins.authenticate(username, password, CLIENT)
-        remembered = logins.authenticate(NAME, PASSWORD, CLIENT)  # needs no slot
+                authentication.authenticate(username, password, CLIENT)
+        remembered = authentication.authenticate(NAME, PASSWORD, CLIENT)  # needs no slot
     assert remembered == miguel
-    expect_refusal(logins, NAME, "wrong")  # the slot is free again
+    expect_refusal(authentication, NAME, "wrong")  # the slot is free again
 
 
 # Reset codes
 
 
 @pytest.fixture
-def code(services: Services, logins: Logins) -> str:
+def code(services: Services, authentication: Authentication) -> str:
     """A fresh one for miguel."""
     return services.accounts.make_reset_code(services.accounts.find_by_name(NAME))
 
 
-def expect_unusable(logins: Logins, code: str) -> None:
+def expect_unusable(authentication: Authentication, code: str) -> None:
     with pytest.raises(UnusableCode) as caught:
-        logins.redeem(code, CLIENT)
+        authentication.redeem(code, CLIENT)
     assert (str(caught.value), caught.value.__cause__) == (UnusableCode.detail, None)
 
 
-def test_a_code_is_good_until_it_is_used(services: Services, logins: Logins, code: str) -> None:
+def test_a_code_is_good_until_it_is_used(
+    services: Services, authentication: Authentication, code: str
+) -> None:
     miguel = services.accounts.find_by_name(NAME)
     for _ in range(2):
-        assert logins.redeem(code, CLIENT) == (miguel, code.partition(".")[0])
+        assert authentication.redeem(code, CLIENT) == (miguel, code.partition(".")[0])
 
 
 @pytest.mark.parametrize(
@@ -444,23 +454,25 @@ def test_a_code_is_good_until_it_is_used(services: Services, logins: Logins, cod
     ],
 )
 def test_a_wrong_code_is_refused_alike_and_without_a_hash(
-    logins: Logins, code: str, work: list[int], spoil: Callable[[str], str]
+    authentication: Authentication, code: str, work: list[int], spoil: Callable[[str], str]
 ) -> None:
     work.clear()
-    expect_unusable(logins, spoil(code))
+    expect_unusable(authentication, spoil(code))
     assert work == []
-    logins.redeem(code, CLIENT)
+    authentication.redeem(code, CLIENT)
 
 
-def test_an_expired_code_is_refused(logins: Logins, code: str, clock: Clock) -> None:
+def test_an_expired_code_is_refused(
+    authentication: Authentication, code: str, clock: Clock
+) -> None:
     clock.advance(3599)
-    logins.redeem(code, CLIENT)
+    authentication.redeem(code, CLIENT)
     clock.advance(1)
-    expect_unusable(logins, code)
+    expect_unusable(authentication, code)
 
 
 def test_a_code_of_a_user_who_was_just_deleted_is_unusable(
-    services: Services, logins: Logins, code: str, monkeypatch: pytest.MonkeyPatch
+    services: Services, authentication: Authentication, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_reset_code = services.store.find_reset_code
 
@@ -470,4 +482,4 @@ def test_a_code_of_a_user_who_was_just_deleted_is_unusable(
         return found
 
     monkeypatch.setattr(services.store, "find_reset_code", find_and_lose)
-    expect_unusable(logins, code)
+    expect_unusable(authentication, code)

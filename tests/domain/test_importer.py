@@ -22,11 +22,11 @@ from restauth.errors import BadCredentials
 from restauth.records import Account
 from restauth.services import Services
 from restauth.storage import sqlite
-from restauth.storage.rest_auth_file import open_seed_file
+from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.storage.schema import MIGRATIONS
 from tests import hash_samples
 from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, basic, client_of
-from tests.hash_samples import write_seed_file
+from tests.hash_samples import write_rest_auth_file
 from tests.processes import Outcome
 
 PYTHON = hash_samples.CHEAP["werkzeug 1.0.1, one iteration"].password_hash
@@ -51,7 +51,7 @@ def import_(capsys: pytest.CaptureFixture[str]) -> Import:
 
     def run(rows: Iterable[Sequence[object]], *options: str) -> Outcome:
         Path("db.sqlite").unlink(missing_ok=True)
-        write_seed_file(Path("db.sqlite"), rows)
+        write_rest_auth_file(Path("db.sqlite"), rows)
         return Outcome(main.main(["import", "db.sqlite", *options]), *capsys.readouterr())
 
     return run
@@ -67,7 +67,7 @@ def everybody(services: Services) -> list[Account]:
 
 
 def log_in(services: Services, name: str, password: str = "python") -> Account:
-    return services.logins.authenticate(name, password, CLIENT)
+    return services.authentication.authenticate(name, password, CLIENT)
 
 
 def stored(services: Services, user_id: int) -> Account:
@@ -260,7 +260,7 @@ def test_an_id_of_another_type_is_not_imported(
     services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [("five", "a", PYTHON), (1.5, "b", PYTHON), (None, "c", PYTHON), MIGUEL]
-    write_seed_file(
+    write_rest_auth_file(
         Path("db.sqlite"), rows, table="CREATE TABLE users (id, username, password_hash)"
     )
     assert main.main(["import", "db.sqlite"]) == 3
@@ -273,7 +273,7 @@ def test_an_id_of_another_type_is_not_imported(
 def test_text_that_is_no_utf_8_is_reported(
     services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_seed_file(Path("db.sqlite"))
+    path = write_rest_auth_file(Path("db.sqlite"))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO users VALUES (5, CAST(x'6dff' AS TEXT), 'x')")
         connection.execute("INSERT INTO users VALUES (6, 'susan', CAST(x'6dff' AS TEXT))")
@@ -345,7 +345,7 @@ def test_every_app_takes_the_measure_of_old_hashes(
 ) -> None:
     import_([MIGUEL])
     measured: list[list[str]] = []
-    monkeypatch.setattr(Hasher, "expect", lambda _, hashes: measured.append(list(hashes)))
+    monkeypatch.setattr(Hasher, "calibrate", lambda _, hashes: measured.append(list(hashes)))
     for app in (create_app(), AuthMiddleware(lambda environ, start_response: [])):
         app.services.close()
     assert measured == [[PYTHON]] * 2
@@ -372,7 +372,7 @@ def test_sha_crypt_waits_for_its_setting(import_: Import, make_services: Service
 
 def test_columns_of_others_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     table = "CREATE TABLE users (id INTEGER PRIMARY KEY, username, password_hash, email, 'a\x1b')"
-    write_seed_file(Path("db.sqlite"), [MIGUEL], table=table)
+    write_rest_auth_file(Path("db.sqlite"), [MIGUEL], table=table)
     assert main.main(["import", "db.sqlite"]) == 0
     assert capsys.readouterr().out.endswith("not imported: the columns email, a\\x1b\n")
     assert main.main(["import", "db.sqlite", "--json"]) == 0
@@ -552,13 +552,13 @@ def test_what_belongs_to_somebody_else_stops_all(
 
 
 def test_a_crash_half_way_leaves_nothing(services: Services) -> None:
-    path = write_seed_file(Path("db.sqlite"), [MIGUEL, (6, "susan", PYTHON)])
+    path = write_rest_auth_file(Path("db.sqlite"), [MIGUEL, (6, "susan", PYTHON)])
 
     def crash(done: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
-    with open_seed_file(path) as source, pytest.raises(KeyboardInterrupt):
+    with open_rest_auth_file(path) as source, pytest.raises(KeyboardInterrupt):
         importer.import_users(
             source, services.store, services.hasher, 1, dry_run=False, progress=crash
         )
@@ -582,10 +582,10 @@ def test_a_file_that_is_not_rest_auths_is_refused_and_nothing_made(
 def test_no_row_is_kept_in_memory(services: Services) -> None:
     count = 5000
     rows = ((n, f"user {n}" if n % 2 else "", PYTHON) for n in range(1, count + 1))
-    path = write_seed_file(Path("db.sqlite"), rows)
+    path = write_rest_auth_file(Path("db.sqlite"), rows)
     tracemalloc.start()
     try:
-        with open_seed_file(path) as source:
+        with open_rest_auth_file(path) as source:
             importer.import_users(
                 source,
                 services.store,

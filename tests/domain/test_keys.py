@@ -18,7 +18,7 @@ import pytest
 
 from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
-from restauth.domain.keys import Keys
+from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.storage.key_file import KeyFile
 from tests.conftest import Clock, bearer
@@ -29,7 +29,7 @@ from tests.storage.test_sqlite import calls_of
 DURATION = 600  # of the tokens here
 LONG_DURATION = 86_400  # of the longest-lived kind of token
 
-MakeKeys = Callable[[], Keys]
+MakeKeys = Callable[[], SigningKeys]
 
 
 @pytest.fixture
@@ -40,38 +40,38 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_keys(path: Path, clock: Clock) -> MakeKeys:
     """Keys on one file, each as in a process of its own."""
-    return lambda: Keys(KeyFile(path), clock, LONG_DURATION)
+    return lambda: SigningKeys(KeyFile(path), clock, LONG_DURATION)
 
 
 @pytest.fixture
-def keys(make_keys: MakeKeys) -> Keys:
+def keys(make_keys: MakeKeys) -> SigningKeys:
     keys = make_keys()
     keys.open()
     return keys
 
 
 @pytest.fixture
-def others(keys: Keys, make_keys: MakeKeys) -> Keys:
+def others(keys: SigningKeys, make_keys: MakeKeys) -> SigningKeys:
     """Another process, which has read the same ring."""
     others = make_keys()
     others.open()
     return others
 
 
-def kids(keys: Keys) -> list[str]:
+def kids(keys: SigningKeys) -> list[str]:
     return [key.kid for key in keys.ring.keys]
 
 
 TOKENS = AccessTokens("restauth", "restauth", 10**9)
 
 
-def mint(keys: Keys) -> str:
+def issue(keys: SigningKeys) -> str:
     """A token that lives longer than any key here."""
     claims = Claims(1, "sid", "miguel", (), 1_800_000_000, 1_900_000_000)
-    return TOKENS.mint(claims, keys.ring.signing_key)
+    return TOKENS.issue(claims, keys.ring.signing_key)
 
 
-def verifies(keys: Keys, token: str) -> bool:
+def verifies(keys: SigningKeys, token: str) -> bool:
     try:
         TOKENS.verify(token, lambda kid: keys.find(kid, DURATION), 1_800_000_000)
     except BadCredentials:
@@ -83,7 +83,7 @@ def verifies(keys: Keys, token: str) -> bool:
 
 
 def test_the_first_start_makes_a_private_ring_of_exactly_one_key(
-    keys: Keys, path: Path, clock: Clock
+    keys: SigningKeys, path: Path, clock: Clock
 ) -> None:
     (key,) = keys.ring.keys
     assert (key.created_at, key.retired_at, len(key.secret)) == (clock.now, None, 32)
@@ -95,14 +95,14 @@ def refuse(*arguments: object) -> None:
 
 
 def test_the_next_start_reads_the_same_ring_and_writes_nothing(
-    keys: Keys, make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch
+    keys: SigningKeys, make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", refuse)
-    for open in (Keys.open, kids):  # a service opens; a command that only looks does not
+    for open in (SigningKeys.open, kids):  # a service opens; a command that only looks does not
         again = make_keys()
         open(again)
         assert kids(again) == kids(keys)
-        assert verifies(again, mint(keys))
+        assert verifies(again, issue(keys))
 
 
 def test_starts_at_once_get_one_ring(make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_a_bad_ring_stops_the_start_and_is_left_alone(make_keys: MakeKeys, path:
     ],
 )
 def test_without_a_ring_commands_are_refused_and_make_none(
-    make_keys: MakeKeys, path: Path, use: Callable[[Keys], object]
+    make_keys: MakeKeys, path: Path, use: Callable[[SigningKeys], object]
 ) -> None:
     with pytest.raises(UnusableKeyRing, match=f"There is no key ring {path}"):
         use(make_keys())
@@ -155,39 +155,41 @@ def test_without_a_ring_commands_are_refused_and_make_none(
 # Rotation
 
 
-def test_a_rotation_elsewhere_is_noticed_at_the_next_use(keys: Keys, others: Keys) -> None:
-    old = mint(keys)
+def test_a_rotation_elsewhere_is_noticed_at_the_next_use(
+    keys: SigningKeys, others: SigningKeys
+) -> None:
+    old = issue(keys)
     ring = others.rotate(revoke=False)
-    new = mint(others)
+    new = issue(others)
     assert kids(keys) == [key.kid for key in ring.keys]
     assert kids(keys)[0] != kids(keys)[1]
-    for token in (old, new, mint(keys)):
+    for token in (old, new, issue(keys)):
         assert verifies(keys, token)
         assert verifies(others, token)
 
 
-def test_a_token_of_a_key_not_yet_seen_is_verified(keys: Keys, others: Keys) -> None:
+def test_a_token_of_a_key_not_yet_seen_is_verified(keys: SigningKeys, others: SigningKeys) -> None:
     others.rotate(revoke=False)
-    assert verifies(keys, mint(others))
+    assert verifies(keys, issue(others))
 
 
-def test_a_rotation_of_our_own_is_in_force_at_once(keys: Keys) -> None:
+def test_a_rotation_of_our_own_is_in_force_at_once(keys: SigningKeys) -> None:
     ring = keys.rotate(revoke=False)
     assert keys.ring.signing_key.kid == ring.signing_key.kid
 
 
-def test_a_retired_key_still_verifies_and_not_too_long(keys: Keys, clock: Clock) -> None:
-    old = mint(keys)
+def test_a_retired_key_still_verifies_and_not_too_long(keys: SigningKeys, clock: Clock) -> None:
+    old = issue(keys)
     keys.rotate(revoke=False)
     clock.advance(DURATION + ROTATION_GRACE)
     assert verifies(keys, old)
     clock.advance(1)
     assert not verifies(keys, old)
-    assert verifies(keys, mint(keys))
+    assert verifies(keys, issue(keys))
 
 
 def test_a_retired_key_verifies_each_kind_of_token_as_long_as_that_kind_lives(
-    keys: Keys, clock: Clock
+    keys: SigningKeys, clock: Clock
 ) -> None:
     kid = keys.ring.signing_key.kid
     keys.rotate(revoke=False)
@@ -199,16 +201,18 @@ def test_a_retired_key_verifies_each_kind_of_token_as_long_as_that_kind_lives(
     assert keys.find(keys.ring.signing_key.kid, 0)
 
 
-def test_a_revoked_key_is_dropped_at_once_everywhere(keys: Keys, others: Keys) -> None:
-    older = mint(keys)
+def test_a_revoked_key_is_dropped_at_once_everywhere(
+    keys: SigningKeys, others: SigningKeys
+) -> None:
+    older = issue(keys)
     keys.rotate(revoke=False)
-    old = mint(keys)
+    old = issue(keys)
     (key,) = others.rotate(revoke=True).keys
     for ring in (keys, others):
         assert kids(ring) == [key.kid]
         assert not verifies(ring, older)
         assert not verifies(ring, old)
-        assert verifies(ring, mint(others))
+        assert verifies(ring, issue(others))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def test_a_revoked_key_is_dropped_at_once_everywhere(keys: Keys, others: Keys) -
     ],
 )
 def test_a_key_is_pruned_when_its_last_token_has_expired(
-    keys: Keys, clock: Clock, command: Callable[[Keys], object], kept: list[int]
+    keys: SigningKeys, clock: Clock, command: Callable[[SigningKeys], object], kept: list[int]
 ) -> None:
     order = kids(keys)
     order.append(keys.rotate(revoke=False).signing_key.kid)
@@ -238,7 +242,7 @@ def test_a_key_is_pruned_when_its_last_token_has_expired(
 
 @pytest.mark.parametrize("revoke", [False, True])
 def test_a_rotation_keeps_the_algorithm_in_use_unless_another_one_is_named(
-    keys: Keys, *, revoke: bool
+    keys: SigningKeys, *, revoke: bool
 ) -> None:
     need_extra()
     rotations: list[tuple[Algorithm | None, Algorithm]] = [
@@ -254,14 +258,14 @@ def test_a_rotation_keeps_the_algorithm_in_use_unless_another_one_is_named(
 
 
 def test_each_kind_of_key_verifies_its_tokens_until_the_ring_retires_it(
-    keys: Keys, others: Keys, clock: Clock
+    keys: SigningKeys, others: SigningKeys, clock: Clock
 ) -> None:
     need_extra()
-    minted = [mint(keys)]
+    minted = [issue(keys)]
     for algorithm in ("EdDSA", "ES256", "HS256"):
         clock.advance(100)
         others.rotate(revoke=False, algorithm=algorithm)
-        minted.append(mint(keys))
+        minted.append(issue(keys))
     clock.advance(DURATION + ROTATION_GRACE - 200)
     for good in (0b1111, 0b0111, 0b0011, 0b0001):
         for ring in (keys, others):
@@ -272,23 +276,23 @@ def test_each_kind_of_key_verifies_its_tokens_until_the_ring_retires_it(
 
 
 @pytest.mark.parametrize("algorithm", PAIRED)
-def test_a_revocation_may_change_the_algorithm(keys: Keys, algorithm: Algorithm) -> None:
+def test_a_revocation_may_change_the_algorithm(keys: SigningKeys, algorithm: Algorithm) -> None:
     need_extra()
-    old = mint(keys)
+    old = issue(keys)
     keys.rotate(revoke=True, algorithm=algorithm)
-    new = mint(keys)
+    new = issue(keys)
     assert (verifies(keys, old), verifies(keys, new)) == (False, True)
     keys.rotate(revoke=True, algorithm="HS256")
     assert not verifies(keys, new)
 
 
-def public_kids(keys: Keys) -> list[str]:
+def public_kids(keys: SigningKeys) -> list[str]:
     shown: list[dict[str, str]] = keys.public(DURATION)["keys"]  # type: ignore[assignment]
     return [key["kid"] for key in shown]
 
 
 def test_a_ring_shows_its_public_halves_until_their_last_token_has_expired(
-    keys: Keys, clock: Clock
+    keys: SigningKeys, clock: Clock
 ) -> None:
     need_extra()
     assert keys.public(DURATION) == {"keys": []}
@@ -305,7 +309,7 @@ def test_a_ring_shows_its_public_halves_until_their_last_token_has_expired(
     assert public_kids(keys) == [third]
 
 
-def test_no_secret_and_no_time_is_shown(keys: Keys, path: Path) -> None:
+def test_no_secret_and_no_time_is_shown(keys: SigningKeys, path: Path) -> None:
     need_extra()
     for algorithm in EVERY:
         keys.rotate(revoke=False, algorithm=algorithm)
@@ -318,36 +322,41 @@ def test_no_secret_and_no_time_is_shown(keys: Keys, path: Path) -> None:
 
 
 def test_who_only_verifies_follows_a_public_set(
-    keys: Keys, clock: Clock, path: Path, caplog: pytest.LogCaptureFixture
+    keys: SigningKeys, clock: Clock, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     need_extra()
     keys.rotate(revoke=True, algorithm="EdDSA")
     file = KeyFile(path.with_name("public.keys"))
     file.create(json.dumps(keys.public(DURATION)).encode())
-    verifier = Keys(file, clock, DURATION, signs=False)
+    verifier = SigningKeys(file, clock, DURATION, signs=False)
     verifier.read()
-    old = mint(keys)
+    old = issue(keys)
     assert verifies(verifier, old)
     keys.rotate(revoke=True, algorithm="ES256")
-    assert not verifies(verifier, mint(keys))
+    assert not verifies(verifier, issue(keys))
     file.replace(json.dumps(keys.public(DURATION)).encode())
-    assert verifies(verifier, mint(keys))
+    assert verifies(verifier, issue(keys))
     assert not verifies(verifier, old)
     assert not caplog.records
     with pytest.raises(UnusableKeyRing, match="is not canonical Base64url"):
-        Keys(file, clock, DURATION).open()
+        SigningKeys(file, clock, DURATION).open()
 
 
 def test_who_only_verifies_makes_no_ring(path: Path, clock: Clock) -> None:
     with pytest.raises(UnusableKeyRing, match="There is no key ring"):
-        Keys(KeyFile(path), clock, DURATION, signs=False).read()
+        SigningKeys(KeyFile(path), clock, DURATION, signs=False).read()
     assert os.listdir(path.parent) == []
 
 
 @pytest.mark.parametrize("algorithm", PAIRED)
 @pytest.mark.parametrize("revoke", [False, True])
 def test_a_rotation_without_the_extra_for_it_changes_nothing(
-    keys: Keys, path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm, *, revoke: bool
+    keys: SigningKeys,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: Algorithm,
+    *,
+    revoke: bool,
 ) -> None:
     before = path.read_bytes(), path.stat().st_ino
     lose_extra(monkeypatch)
@@ -359,9 +368,9 @@ def test_a_rotation_without_the_extra_for_it_changes_nothing(
 
 
 def test_a_rotation_to_what_this_process_cannot_use_leaves_the_ring_in_force(
-    keys: Keys, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    keys: SigningKeys, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = mint(keys)
+    token = issue(keys)
     lose_extra(monkeypatch)
     KeyFile(path).replace(json.dumps({"keys": [pair_entry("EdDSA")]}).encode())
     assert [verifies(keys, token) for _ in range(3)] == [True] * 3
@@ -381,7 +390,7 @@ for algorithm in sys.argv[1:]:
 key = services.keys.ring.signing_key
 access = access_tokens.AccessTokens("restauth", "restauth", 600)
 claims = access_tokens.Claims(1, "sid", "ada", (), 0, 600)
-access.verify(access.mint(claims, key), lambda kid: key, 0)
+access.verify(access.issue(claims, key), lambda kid: key, 0)
 services.keys.public(600)
 print("restauth.core.asymmetric" in sys.modules)
 """
@@ -407,7 +416,7 @@ def test_only_who_has_a_pair_loads_what_pairs_need(
 # Many at once
 
 
-def test_rotations_at_once_lose_no_key(keys: Keys, make_keys: MakeKeys) -> None:
+def test_rotations_at_once_lose_no_key(keys: SigningKeys, make_keys: MakeKeys) -> None:
     with ThreadPoolExecutor(8) as threads:
         rings = list(threads.map(lambda _: make_keys().rotate(revoke=False), range(8)))
     assert len(kids(keys)) == 9
@@ -418,10 +427,10 @@ def test_rotations_at_once_lose_no_key(keys: Keys, make_keys: MakeKeys) -> None:
     "command", [lambda keys: keys.rotate(revoke=False), lambda keys: keys.prune()]
 )
 def test_the_lock_is_held_from_the_reading_to_the_writing(
-    keys: Keys,
+    keys: SigningKeys,
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    command: Callable[[Keys], object],
+    command: Callable[[SigningKeys], object],
 ) -> None:
     open, rename = os.open, os.rename
     locked = []
@@ -472,13 +481,13 @@ def open_to_others(path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_any_more_leaves_the_ring_in_force(
-    keys: Keys,
+    keys: SigningKeys,
     path: Path,
     caplog: pytest.LogCaptureFixture,
     change: Callable[[Path], None],
     reason: str,
 ) -> None:
-    token = mint(keys)
+    token = issue(keys)
     good = path.read_bytes()
     change(path)
     for _ in range(3):
@@ -502,7 +511,7 @@ def fail(*arguments: object) -> None:
 
 
 def test_a_rotation_that_fails_does_not_hide_the_one_before(
-    keys: Keys, others: Keys, monkeypatch: pytest.MonkeyPatch
+    keys: SigningKeys, others: SigningKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others.rotate(revoke=False)
     with monkeypatch.context() as patch:
@@ -513,10 +522,10 @@ def test_a_rotation_that_fails_does_not_hide_the_one_before(
 
 
 def test_a_file_made_private_again_is_read(
-    keys: Keys, others: Keys, path: Path, caplog: pytest.LogCaptureFixture
+    keys: SigningKeys, others: SigningKeys, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     others.rotate(revoke=False)
-    token = mint(others)
+    token = issue(others)
     path.chmod(0o640)
     assert not verifies(keys, token)
     path.chmod(0o600)
@@ -524,14 +533,14 @@ def test_a_file_made_private_again_is_read(
 
 
 def test_a_failure_that_passes_is_got_over(
-    keys: Keys,
-    others: Keys,
+    keys: SigningKeys,
+    others: SigningKeys,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Such as too many open files in the very second of a rotation."""
     others.rotate(revoke=False)
-    token = mint(others)
+    token = issue(others)
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", fail)
         assert not verifies(keys, token)
@@ -544,7 +553,7 @@ def test_a_failure_that_passes_is_got_over(
 
 
 def test_an_unchanged_file_is_looked_at_and_not_read(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
+    keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kid = keys.ring.signing_key.kid
     monkeypatch.setattr(os, "open", refuse)
@@ -571,7 +580,7 @@ class Door:
 
 
 def test_while_one_thread_reads_the_new_ring_no_other_takes_the_old_one_for_it(
-    keys: Keys, others: Keys, monkeypatch: pytest.MonkeyPatch
+    keys: SigningKeys, others: SigningKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kid = others.rotate(revoke=False).signing_key.kid
     is_waiting_or_done = threading.Event()

@@ -7,9 +7,9 @@ import pytest
 
 from restauth.core import refresh_tokens
 from restauth.core.access_tokens import AccessTokens, Claims
-from restauth.core.refresh_tokens import Turn
+from restauth.core.refresh_tokens import RefreshClaims
 from restauth.errors import BadCredentials
-from restauth.records import Account, Client, Grant, Session, User
+from restauth.records import Account, Client, IssuedTokens, Session, User
 from restauth.services import Services
 from tests.conftest import CLIENT, Clock, ServicesFactory, by_password, race
 
@@ -25,26 +25,26 @@ def services(make_services: ServicesFactory) -> Services:
     return services
 
 
-def log_in(services: Services, username: str = NAME) -> Grant:
-    return services.sessions.grant(by_password(services, username, PASSWORD), CLIENT)
+def log_in(services: Services, username: str = NAME) -> IssuedTokens:
+    return services.sessions.issue(by_password(services, username, PASSWORD), CLIENT)
 
 
-def renew(services: Services, token: str) -> Grant:
-    return services.sessions.grant(services.sessions.identify(token), CLIENT)
+def renew(services: Services, token: str) -> IssuedTokens:
+    return services.sessions.issue(services.sessions.identify(token), CLIENT)
 
 
-def start(services: Services, client: Client = CLIENT) -> Grant:
+def start(services: Services, client: Client = CLIENT) -> IssuedTokens:
     """A session with a refresh token."""
-    account = services.logins.authenticate(NAME, PASSWORD, client)
+    account = services.authentication.authenticate(NAME, PASSWORD, client)
     return services.sessions.start(account, client)
 
 
-def refresh(services: Services, grant: Grant, client: Client = CLIENT) -> Grant:
+def refresh(services: Services, grant: IssuedTokens, client: Client = CLIENT) -> IssuedTokens:
     assert grant.refresh_token is not None
     return services.sessions.refresh(grant.refresh_token, client)
 
 
-def expect_no_refresh(services: Services, *grants: Grant) -> None:
+def expect_no_refresh(services: Services, *grants: IssuedTokens) -> None:
     for grant in grants:
         with pytest.raises(BadCredentials) as caught:
             refresh(services, grant)
@@ -140,7 +140,7 @@ def test_a_renewal_comes_too_late_when_the_session_has_just_ended(
     caller = services.sessions.identify(log_in(services).token)
     clock.advance(60)
     with pytest.raises(BadCredentials):
-        services.sessions.grant(caller, CLIENT)
+        services.sessions.issue(caller, CLIENT)
 
 
 def test_an_old_token_stays_good_beside_the_new_one(services: Services, clock: Clock) -> None:
@@ -285,10 +285,10 @@ def test_a_reused_refresh_token_ends_no_other_session(services: Services, clock:
     refresh(services, other)
 
 
-def refresh_token_of(services: Services, session_id: str, counter: int) -> Grant:
+def refresh_token_of(services: Services, session_id: str, counter: int) -> IssuedTokens:
     """As only the holder of the key can make it."""
-    token = refresh_tokens.build(Turn(session_id, counter), services.keys.ring.signing_key)
-    return Grant(session_id, "", 0, token, 0)
+    token = refresh_tokens.build(RefreshClaims(session_id, counter), services.keys.ring.signing_key)
+    return IssuedTokens(session_id, "", 0, token, 0)
 
 
 @pytest.mark.parametrize("counter", [1, 2, 9_999_999_999])
@@ -319,8 +319,8 @@ def test_of_two_that_refresh_at_once_both_get_the_one_successor(
     rivals = [make_services(), make_services()]
     outcomes = race(monkeypatch, rivals, "rotate_session", lambda rival: refresh(rival, first))
     here, there = outcomes
-    assert isinstance(here, Grant)
-    assert isinstance(there, Grant)
+    assert isinstance(here, IssuedTokens)
+    assert isinstance(there, IssuedTokens)
     assert here.refresh_token == there.refresh_token != first.refresh_token
     for grant in (here, there):
         assert session_of(services, grant.token).refresh_counter == 1
@@ -337,11 +337,11 @@ def test_access_tokens_renew_each_other_for_a_session_duration_after_the_last_re
     token = second.token
     for passed in (500, 499):
         clock.advance(passed)
-        services.sessions.rehearse_grant(services.sessions.identify(token), CLIENT)
+        services.sessions.preview(services.sessions.identify(token), CLIENT)
         token = renew(services, token).token
     clock.advance(1)
     caller = services.sessions.identify(token)  # it ends by itself, but has no successor
-    for ask in (services.sessions.grant, services.sessions.rehearse_grant):
+    for ask in (services.sessions.issue, services.sessions.preview):
         with pytest.raises(BadCredentials):
             ask(caller, CLIENT)
     renew(services, refresh(services, second).token)
@@ -380,7 +380,13 @@ def test_a_refresh_token_of_a_retired_key_is_good_as_long_as_a_session_can_live(
     assert after.refresh_token is not None
     assert f".{services.keys.ring.signing_key.kid}." in after.refresh_token
     late = [
-        Grant("", "", 0, refresh_tokens.build(Turn(start(services).session_id, 0), retired), 0)
+        IssuedTokens(
+            "",
+            "",
+            0,
+            refresh_tokens.build(RefreshClaims(start(services).session_id, 0), retired),
+            0,
+        )
         for _ in range(2)
     ]
     clock.advance(505)  # the key's grace included
@@ -407,7 +413,7 @@ def test_an_access_token_of_a_retired_key_ends_long_before_a_refresh_token(
     clock.advance(16)
     user = services.accounts.find_by_name(NAME)
     claims = Claims(user.id, grant.session_id, NAME, (), clock.now, clock.now + 10)
-    expect_dead(services, AccessTokens("restauth", "restauth", 10).mint(claims, retired))
+    expect_dead(services, AccessTokens("restauth", "restauth", 10).issue(claims, retired))
     refresh(services, grant)
 
 
@@ -496,7 +502,7 @@ def test_revocation_is_immediate_in_every_process(
         expect_dead(process, token, renewed, grant.token)
         expect_no_refresh(process, grant)
         with pytest.raises(BadCredentials):  # it was let in before, and asks for more only now
-            process.sessions.grant(caller, CLIENT)
+            process.sessions.issue(caller, CLIENT)
 
 
 @pytest.mark.parametrize("ending", [name for name in ENDINGS if name != "all sessions ended"])
@@ -507,7 +513,7 @@ def test_a_login_under_way_begins_no_session_after_what_ended_the_others(
     account = services.accounts.find_by_name(NAME)
     ENDINGS[ending](make_services(), account)
     with pytest.raises(BadCredentials):
-        services.sessions.grant(caller, CLIENT)
+        services.sessions.issue(caller, CLIENT)
     with pytest.raises(BadCredentials):
         services.sessions.start(account, CLIENT)
 
@@ -587,7 +593,7 @@ def test_a_token_that_lends_its_session_to_another_user_is_refused(
     susan = services.accounts.register("susan", PASSWORD)
     session = session_of(services, log_in(services).token)
     claims = Claims(susan, session.id, "susan", (), clock.now, clock.now + 600)
-    forged = AccessTokens("restauth", "restauth", 600).mint(claims, services.keys.ring.signing_key)
+    forged = AccessTokens("restauth", "restauth", 600).issue(claims, services.keys.ring.signing_key)
     expect_dead(services, forged)
 
 
@@ -595,7 +601,7 @@ def test_a_token_that_lends_its_session_to_another_user_is_refused(
 
 
 def test_a_rehearsed_grant_begins_nothing(services: Services) -> None:
-    rehearsed = services.sessions.rehearse_grant(by_password(services, NAME, PASSWORD), CLIENT)
+    rehearsed = services.sessions.preview(by_password(services, NAME, PASSWORD), CLIENT)
     expect_dead(services, rehearsed.token)
     assert services.sessions.end_all(services.accounts.find_by_name(NAME).id) == 0
 
@@ -603,7 +609,7 @@ def test_a_rehearsed_grant_begins_nothing(services: Services) -> None:
 def test_a_rehearsed_renewal_uses_nothing(services: Services, clock: Clock) -> None:
     caller = services.sessions.identify(log_in(services).token)
     clock.advance(10)
-    rehearsed = services.sessions.rehearse_grant(caller, CLIENT)
+    rehearsed = services.sessions.preview(caller, CLIENT)
     assert services.sessions.identify(rehearsed.token) == caller
 
 
@@ -616,8 +622,8 @@ def test_a_rehearsed_grant_has_the_length_of_a_real_one(
     by_token = services.sessions.identify(log_in(services).token)
     clock.advance(passed)
     for caller in (by_password(services, NAME, PASSWORD), by_token):
-        rehearsed = services.sessions.rehearse_grant(caller, CLIENT)
-        real = services.sessions.grant(caller, CLIENT)
+        rehearsed = services.sessions.preview(caller, CLIENT)
+        real = services.sessions.issue(caller, CLIENT)
         assert rehearsed.refresh_token is real.refresh_token is None
         assert rehearsed.duration == real.duration
         assert len(rehearsed.token) == len(real.token)

@@ -62,7 +62,7 @@ def start(copy: Path, clock: Clock) -> Start:
 
 
 def log_in(services: Services) -> str:
-    return services.sessions.grant(by_password(services, NAME, PASSWORD), CLIENT).token
+    return services.sessions.issue(by_password(services, NAME, PASSWORD), CLIENT).token
 
 
 def is_good(tokens: StatelessTokens, token: str) -> bool:
@@ -175,7 +175,7 @@ def test_a_token_made_under_other_settings_is_refused(
 
 
 def test_a_refresh_token_is_no_access_token(services: Services, start: Start) -> None:
-    account = services.logins.authenticate(NAME, PASSWORD, CLIENT)
+    account = services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     grant = services.sessions.start(account, CLIENT)
     assert is_good(start(), grant.token)
     assert not is_good(start(), str(grant.refresh_token))

@@ -54,13 +54,13 @@ def services(make_services: ServicesFactory) -> Services:
 
 
 def log_in(services: Services, client: Client = CLIENT, username: str = NAME) -> Account:
-    return services.logins.authenticate(username, PASSWORD, client)
+    return services.authentication.authenticate(username, PASSWORD, client)
 
 
 def fail(services: Services, times: int = 1, client: Client = CLIENT, username: str = NAME) -> None:
     for _ in range(times):
         with pytest.raises(BadCredentials):
-            services.logins.authenticate(username, WRONG, client)
+            services.authentication.authenticate(username, WRONG, client)
 
 
 def expect_throttled(act: Callable[..., object], *arguments: object) -> int:
@@ -106,7 +106,7 @@ def test_a_throttled_login_is_refused_before_it_hashes(
     fail(services, 6)  # five are free
     assert work == [ONE_HASH] * 6
     for password in (WRONG, PASSWORD):
-        assert expect_throttled(services.logins.authenticate, NAME, password, CLIENT) == 1
+        assert expect_throttled(services.authentication.authenticate, NAME, password, CLIENT) == 1
     assert work == [ONE_HASH] * 6
     clock.advance(1)
     log_in(services)
@@ -144,7 +144,7 @@ def test_a_throttled_answer_tells_nothing_about_the_name(
         assert work == [ONE_HASH] * 6
         for password in (WRONG, PASSWORD):
             with pytest.raises(Throttled) as caught:
-                services.logins.authenticate(name, password, CLIENT)
+                services.authentication.authenticate(name, password, CLIENT)
             refusal = caught.value
             answers.add((str(refusal), refusal.retry_after, refusal.__cause__))
     assert len(answers) == 1
@@ -199,7 +199,7 @@ def test_a_live_token_is_never_throttled(services: Services) -> None:
     fail(services, 6)
     expect_throttled(log_in, services)
     caller = services.sessions.identify(grant.token)
-    services.sessions.grant(caller, CLIENT)
+    services.sessions.issue(caller, CLIENT)
     assert grant.refresh_token is not None
     services.sessions.refresh(grant.refresh_token, CLIENT)
 
@@ -212,7 +212,7 @@ def test_an_attempt_turned_away_for_want_of_a_slot_is_not_counted(
 ) -> None:
     services.accounts.register("susan", PASSWORD)
     with slot_taken(one_slot, monkeypatch, "susan", PASSWORD), pytest.raises(Busy):
-        one_slot.logins.authenticate(NAME, WRONG, PUBLIC_CLIENT)
+        one_slot.authentication.authenticate(NAME, WRONG, PUBLIC_CLIENT)
     assert counts(services, PUBLIC_CLIENT) == {}
 
 
@@ -224,7 +224,7 @@ def many_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def guess(services: Services, username: str = NAME) -> type[Exception]:
     with pytest.raises((BadCredentials, Throttled)) as caught:
-        services.logins.authenticate(username, WRONG, CLIENT)
+        services.authentication.authenticate(username, WRONG, CLIENT)
     return caught.type
 
 
@@ -256,13 +256,15 @@ def test_correct_logins_at_once_do_not_throttle_one_another(
     services.accounts.register(NAME, PASSWORD)
     work.clear()
     with held_hashes(monkeypatch) as held, ThreadPoolExecutor(10) as threads:
-        logins = [threads.submit(log_in, services) for _ in range(10)]
+        authentication = [threads.submit(log_in, services) for _ in range(10)]
         try:  # two find no place, and so the other eight are all under way
-            early = [future.exception() for future in islice(as_completed(logins, timeout=60), 2)]
+            early = [
+                future.exception() for future in islice(as_completed(authentication, timeout=60), 2)
+            ]
         finally:
             held.may_go_on.set()
     assert [type(error) for error in early] == [Busy, Busy]
-    assert [future.exception() for future in logins].count(None) == 8
+    assert [future.exception() for future in authentication].count(None) == 8
     assert work == [ONE_HASH] * 8
     assert counts(services, CLIENT) == {}
 
@@ -296,7 +298,7 @@ def test_an_attempt_that_was_let_in_too_early_is_refused_when_it_is_booked(
         monkeypatch,
         rivals,
         "change_failures",
-        lambda rival: rival.logins.authenticate(NAME, WRONG, CLIENT),
+        lambda rival: rival.authentication.authenticate(NAME, WRONG, CLIENT),
     )
     assert sorted(map(str, outcomes)) == sorted(map(str, [BadCredentials, Throttled, Throttled]))
     assert work == [ONE_HASH]
@@ -648,7 +650,7 @@ def test_a_throttled_name_can_be_reset_by_a_code_and_then_logs_in(
 ) -> None:
     fail(services, 6)
     reset(services, code)
-    services.logins.authenticate(NAME, "another", CLIENT)
+    services.authentication.authenticate(NAME, "another", CLIENT)
 
 
 def test_a_used_code_takes_its_own_booking_back(services: Services, code: str) -> None:
@@ -731,7 +733,7 @@ def test_a_session_is_no_voucher(services: Services) -> None:
     account = log_in(services)
     fail(services, 6)
     services.sessions.end_all(account.id)
-    services.sessions.grant(caller_of(account), CLIENT)
+    services.sessions.issue(caller_of(account), CLIENT)
     expect_throttled(log_in, services)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from restauth.errors import StoreUnavailable
-from restauth.records import MAX_ID, Account, Failures, Session
+from restauth.records import MAX_ID, Account, FailureCount, Session
 from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.sqlite import SQLite
@@ -105,14 +105,16 @@ def counts(engine: SQLite) -> dict[tuple[str, str], int]:
     return {(name, peer): count for name, peer, count in rows}
 
 
-def put(store: Store, name: str, network: str, failures: Failures | None, now: int = NOW) -> None:
+def put(
+    store: Store, name: str, network: str, failures: FailureCount | None, now: int = NOW
+) -> None:
     store.change_failures(name, network, lambda _: {(name, network): failures}, now)
 
 
 def fail(
     store: Store, name: str, network: str, count: int = 1, now: int = NOW, blocked_until: int = 0
 ) -> None:
-    put(store, name, network, Failures(count, now, blocked_until), now)
+    put(store, name, network, FailureCount(count, now, blocked_until), now)
 
 
 def together(count: int, work: Callable[[int], bool]) -> int:
@@ -691,16 +693,16 @@ def test_of_those_who_use_one_code_at_once_exactly_one_is_served(
 
 
 def test_failures_are_found_as_written_for_the_name_the_peer_and_both(store: Store) -> None:
-    rows: dict[tuple[str, str], Failures | None] = {
-        ("miguel", ""): Failures(7, NOW, 0),
-        ("miguel", "192.0.2.7"): Failures(6, NOW + 1, NOW + 2),
-        ("", "192.0.2.7"): Failures(31, NOW - 3, NOW + 300),
+    rows: dict[tuple[str, str], FailureCount | None] = {
+        ("miguel", ""): FailureCount(7, NOW, 0),
+        ("miguel", "192.0.2.7"): FailureCount(6, NOW + 1, NOW + 2),
+        ("", "192.0.2.7"): FailureCount(31, NOW - 3, NOW + 300),
     }
-    others: dict[tuple[str, str], Failures | None] = {
-        ("susan", ""): Failures(1, NOW, 0),
-        ("miguel", "192.0.2.8"): Failures(2, NOW, 0),
-        ("susan", "192.0.2.7"): Failures(3, NOW, 0),
-        ("", "192.0.2.8"): Failures(4, NOW, 0),
+    others: dict[tuple[str, str], FailureCount | None] = {
+        ("susan", ""): FailureCount(1, NOW, 0),
+        ("miguel", "192.0.2.8"): FailureCount(2, NOW, 0),
+        ("susan", "192.0.2.7"): FailureCount(3, NOW, 0),
+        ("", "192.0.2.8"): FailureCount(4, NOW, 0),
     }
     store.change_failures("miguel", "192.0.2.7", lambda found: {**found, **rows, **others}, NOW)
     assert store.find_failures("miguel", "192.0.2.7") == rows
@@ -717,13 +719,13 @@ def test_a_change_sees_what_a_look_finds_and_writes_what_it_returns(
     looked = store.find_failures("miguel", "192.0.2.7")
     seen: list[FailureCounts] = []
 
-    def change(found: FailureCounts) -> dict[tuple[str, str], Failures | None]:
+    def change(found: FailureCounts) -> dict[tuple[str, str], FailureCount | None]:
         seen.append(found)
-        return {("miguel", ""): None, ("miguel", "192.0.2.7"): Failures(9, NOW + 1, NOW + 2)}
+        return {("miguel", ""): None, ("miguel", "192.0.2.7"): FailureCount(9, NOW + 1, NOW + 2)}
 
     store.change_failures("miguel", "192.0.2.7", change, NOW)
     assert seen == [looked]
-    changed = {("miguel", "192.0.2.7"): Failures(9, NOW + 1, NOW + 2)}
+    changed = {("miguel", "192.0.2.7"): FailureCount(9, NOW + 1, NOW + 2)}
     assert store.find_failures("miguel", "192.0.2.7") == changed
     assert counts(engine) == {("miguel", "192.0.2.7"): 9, ("susan", "192.0.2.7"): 1}
 
@@ -755,7 +757,7 @@ def test_parallel_failures_are_all_counted(engine: SQLite, store: Store, patienc
     """Guesses made at once do not slip through between a look and a write."""
 
     def one_more(found: FailureCounts) -> FailureCounts:
-        before = found.get(("miguel", "192.0.2.7"), Failures(0, NOW, 0))
+        before = found.get(("miguel", "192.0.2.7"), FailureCount(0, NOW, 0))
         return {("miguel", "192.0.2.7"): replace(before, count=before.count + 1)}
 
     def guess(_: int) -> bool:
@@ -837,7 +839,7 @@ def test_a_table_full_of_counts_does_not_turn_the_throttle_off_for_new_names(
 
 def fail_as_account(store: Store, name: str, network: str, count: int, now: int = NOW) -> None:
     """Of the name, of the peer and of both, as a wrong password for an account counts."""
-    rows = dict.fromkeys([(name, ""), ("", network), (name, network)], Failures(count, now, 0))
+    rows = dict.fromkeys([(name, ""), ("", network), (name, network)], FailureCount(count, now, 0))
     store.change_failures(name, network, lambda _: rows, now, is_account=True)
 
 

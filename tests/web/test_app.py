@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from restauth.records import User
 from restauth.services import Services
-from restauth.web.app import Api
+from restauth.web.app import App
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")
@@ -47,7 +47,7 @@ def answer(services: Services, **environ: object) -> webtest.TestResponse:
     """Call the app with an environ that no client would make."""
     request = webtest.TestRequest.blank("/")
     request.environ.update(environ)
-    return request.get_response(Api(services))
+    return request.get_response(App(services))
 
 
 def take_the_store_away(services: Services) -> None:

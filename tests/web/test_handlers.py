@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from restauth.core.passwords import MAX_LENGTH
 from restauth.records import MAX_ID
 from restauth.services import Services
-from restauth.web.app import Api
+from restauth.web.app import App
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of, slot_taken
 
 PASSWORD = basic("miguel", "python")
@@ -1162,7 +1162,7 @@ def test_a_proxys_question_is_answered_even_for_a_method_that_nobody_knows(
     for headers, status in (PASSWORD, 204), ({}, 401), (basic("miguel", "ruby"), 401):
         request = webtest.TestRequest.blank("/api/verify", headers=headers)
         request.environ["REQUEST_METHOD"] = method
-        answer = request.get_response(Api(services))
+        answer = request.get_response(App(services))
         assert (answer.status_int, "Remote-User" in answer.headers) == (status, status == 204)
 
 
@@ -1189,7 +1189,7 @@ def test_the_body_of_a_proxys_question_is_not_read(
         body = io.BytesIO(b'{"role": "admin", "username": "susan"}')
         request = webtest.TestRequest.blank("/api/verify", method="POST", headers=PASSWORD)
         request.environ.update({"wsgi.input": body, **changes})
-        assert request.get_response(Api(services)).headers["Remote-User"] == "miguel"
+        assert request.get_response(App(services)).headers["Remote-User"] == "miguel"
         assert body.tell() == 0
 
 
@@ -1273,7 +1273,7 @@ def test_a_proxy_is_told_no_where_one_role_is_missing(
     for headers, status in (PASSWORD, 403), ({}, 401), (basic("miguel", "ruby"), 401):
         request = webtest.TestRequest.blank("/api/verify", headers=headers)
         request.environ["QUERY_STRING"] = query  # as it is: a client would encode some of them
-        answer = request.get_response(Api(services))
+        answer = request.get_response(App(services))
         assert (answer.status_int, reason(answer)) == (
             status,
             "role_required" if status == 403 else "bad_credentials",

@@ -14,7 +14,7 @@ from restauth.app import create_app
 from restauth.errors import InvalidSetting, UnusableKeyRing, UnusableStore
 from restauth.records import User
 from restauth.services import Services, StatelessServices, start_stateless_services
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.middleware import IDENTITY_KEYS, AuthMiddleware, remove_identity
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
@@ -510,7 +510,7 @@ def test_a_guard_behind_a_guard_lets_the_same_user_through(build: Build) -> None
 def test_the_service_behind_a_guard_is_as_ever_to_those_who_present_nothing_wrong(
     build: Build, services: Services
 ) -> None:
-    client = build(Api(services)).client
+    client = build(App(services)).client
     ann = {"username": "ann", "password": "x"}
     client.post_json("/api/users", ann, headers=WRONG, status=401)
     client.post_json("/api/users", ann, status=201)

@@ -343,7 +343,7 @@ def test_a_member_that_is_asked_for_is_needed(
 
 def fail(services: Services) -> None:
     with suppress(BadCredentials):
-        services.logins.authenticate("miguel", "wrong", CLIENT)
+        services.authentication.authenticate("miguel", "wrong", CLIENT)
 
 
 PROBLEMS: dict[str, dict[str, Any]] = {

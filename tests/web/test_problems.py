@@ -11,7 +11,7 @@ import webtest
 from restauth import errors
 from restauth.services import Services
 from restauth.web.http import Response
-from restauth.web.problems import STATUSES, confess, refuse
+from restauth.web.problems import STATUSES, internal_error, refuse
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
 
 PASSWORD = basic("miguel", "python")
@@ -122,7 +122,7 @@ def test_what_a_refusal_says_is_told_and_its_cause_is_not() -> None:
 
 
 def test_a_bug_tells_its_incident_and_nothing_else() -> None:
-    assert confess("1f") == Response(
+    assert internal_error("1f") == Response(
         500,
         b'{"detail": "Incident 1f.", "status": 500, "title": "Internal error", '
         b'"type": "urn:restauth:problem:internal_error"}\n',

@@ -9,7 +9,7 @@ import webtest
 from restauth import settings
 from restauth.services import Services
 from restauth.web import handlers
-from restauth.web.app import Api
+from restauth.web.app import App
 from restauth.web.router import ANY_METHOD, Access, Route
 from restauth.web.routes import routes, show_description
 from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
@@ -187,7 +187,7 @@ def test_every_other_method_is_405_and_told_the_right_ones(services: Services, p
         request = webtest.TestRequest.blank(
             sample(path), method=method, headers={"X-Secret": "tracer"}
         )
-        answer = request.get_response(Api(services))
+        answer = request.get_response(App(services))
         assert (method, answer.status_int) == (method, 405)
         assert answer.headers["Allow"] == ", ".join(sorted(allowed(path)))
         assert b"tracer" not in answer.body
