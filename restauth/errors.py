@@ -1,20 +1,22 @@
 """All that can go wrong, by name.
 
-Rule: a `RestauthError` is what happened, never how it is answered: `web.problems` alone knows HTTP
-statuses, `cli` alone knows exit statuses. No secret, token or header text is ever an argument.
+Rule: an exception says what happened. It does not know how that is answered: only `web.problems`
+knows HTTP statuses, and only `cli` knows exit statuses. No password, token or header is ever an
+argument of an exception.
 
     RestauthError
-    ├── Refusal           a request that is turned down; it becomes a problem document
-    └── Fault             something only the operator can mend; it stops the start
+    ├── Refusal           a request is turned down; it becomes a problem document
+    │   └── Unavailable   the request is valid, but cannot be served now
+    └── Fault             only the operator (who runs the service) can mend it; it stops the start
 """
 
 from typing import ClassVar
 
 
 class RestauthError(Exception):
-    """The root: one `except RestauthError` catches whatever restauth refuses on purpose.
+    """The root: `except RestauthError` catches all that restauth raises on purpose.
 
-    `code` is stable and snake_case; a refusal's is part of the wire contract
+    `code` is stable and in snake_case. The code of a refusal is part of the wire contract
     (`urn:restauth:problem:<code>`).
     """
 
@@ -26,81 +28,105 @@ class RestauthError(Exception):
 
 
 class Refusal(RestauthError):
-    """A request is turned down, and the caller may be told why."""
+    """A request is turned down. The client may read the reason."""
 
 
 class MalformedRequest(Refusal):
+    """The request breaks a rule of HTTP, of JSON, or of the route."""
+
     code = "malformed_request"
     detail = "The request is not well-formed."
 
 
 class UnacceptableUsername(Refusal):
+    """The name does not match the setting `username_pattern`, or can never log in."""
+
     code = "unacceptable_username"
     detail = "This username is not acceptable here."
 
 
 class UnacceptablePassword(Refusal):
+    """The new password is refused by its length or by the password policy."""
+
     code = "unacceptable_password"
     detail = "A password has 1 to 1024 characters."
 
 
 class UsernameTaken(Refusal):
+    """An account has this name, or one that differs only by case or by Unicode form."""
+
     code = "username_taken"
     detail = "This username is taken."
 
 
 class UnknownUser(Refusal):
+    """No account has this id or this name."""
+
     code = "unknown_user"
     detail = "There is no such user."
 
 
 class UnusableCode(Refusal):
-    """A reset code that is wrong, used or expired: one answer for all."""
+    """A reset code is wrong, used or expired: one answer for all three."""
 
     code = "unusable_code"
-    detail = "This code is not good: wrong, used or expired."
+    detail = "This code cannot be used: it is wrong, used or expired."
 
 
 class NoSession(Refusal):
+    """A logout was asked for with a password, which belongs to no session."""
+
     code = "no_session"
     detail = "A password has no session to end: present the token."
 
 
 class BadCredentials(Refusal):
-    """Missing or wrong credentials: one class, so that every cause gets one answer."""
+    """Credentials are missing or wrong: one class, so that every cause gets the same answer."""
 
     code = "bad_credentials"
-    detail = "Unauthorized Access"  # the words are REST-auth's: clients look for them
+    detail = "Unauthorized Access"  # REST-auth's words: clients look for them
 
 
 class PasswordRequired(Refusal):
+    """A token was presented where only the password itself is enough."""
+
     code = "password_required"
     detail = "A token is not enough here: present the password itself."
 
 
 class RoleRequired(Refusal):
+    """The user does not have the role that is asked for."""
+
     code = "role_required"
-    detail = "The role that is asked for here is missing."
+    detail = "You do not have the role that is required here."
 
 
 class RegistrationClosed(Refusal):
+    """The setting `registration` is `closed`."""
+
     code = "registration_closed"
     detail = "Only the operator adds users here."
 
 
 class HttpsRequired(Refusal):
+    """Credentials came over plain http, and the setting `require_https` is true."""
+
     code = "https_required"
-    detail = "Credentials are taken over https only."
+    detail = "Credentials are accepted over https only."
 
 
 class NotFound(Refusal):
+    """No route has this path, or the resource is not the caller's."""
+
     code = "not_found"
     detail = "There is nothing here."
 
 
 class MethodNotAllowed(Refusal):
+    """The path exists, but not with this method. `allowed` are its methods."""
+
     code = "method_not_allowed"
-    detail = "This resource has no such method."
+    detail = "This resource does not have this method."
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         super().__init__()
@@ -108,22 +134,28 @@ class MethodNotAllowed(Refusal):
 
 
 class LengthRequired(Refusal):
+    """The body has neither a length nor an end that the server marks."""
+
     code = "length_required"
     detail = "The length of the body is not known."
 
 
 class BodyTooLarge(Refusal):
+    """The body is larger than the limit."""
+
     code = "body_too_large"
     detail = "The body is larger than 64 KiB."
 
 
 class UnsupportedMediaType(Refusal):
+    """The body is not JSON, or it is compressed."""
+
     code = "unsupported_media_type"
     detail = "The body must be application/json, with no content coding."
 
 
 class Throttled(Refusal):
-    """Too many failures; the next attempt may be made in `retry_after` seconds."""
+    """Too many attempts have failed. The next one may be made in `retry_after` seconds."""
 
     code = "throttled"
     detail = "Too many failed attempts."
@@ -133,17 +165,10 @@ class Throttled(Refusal):
         self.retry_after = retry_after
 
 
-class Barred(Refusal):
-    """Throttled, in the words of a proxy's question: yes, no, or who are you."""
-
-    code = "barred"
-    detail = Throttled.detail
-
-
 class Unavailable(Refusal):
-    """Nothing is wrong with the request: try again in `retry_after` seconds.
+    """The request is valid: try again in `retry_after` seconds.
 
-    `cause` is for the operator's eyes: the log and the command line show it, the wire does not.
+    `cause` is for the operator: the log and the command line show it, HTTP responses do not.
     """
 
     retry_after: ClassVar[int] = 1
@@ -154,55 +179,82 @@ class Unavailable(Refusal):
 
 
 class Busy(Unavailable):
+    """As many passwords are hashed as may be at once, and the queue is full."""
+
     code = "busy"
-    detail = "All password hash slots are taken."
+    detail = "Too many password hashes are computed at this moment."
 
 
 class StoreUnavailable(Unavailable):
+    """The database is locked, full, gone or damaged."""
+
     code = "store_unavailable"
     detail = "The store does not answer."
     retry_after = 2
 
 
 class Fault(RestauthError):
-    """The start, or an operator's command, cannot go on; the message says what to mend."""
+    """The start, or a command of the operator, cannot go on. The message says what to mend."""
 
 
 class InvalidSetting(Fault):
+    """A setting, or an argument of a constructor, has a value that cannot be used."""
+
     code = "invalid_setting"
     detail = "A setting cannot be used."
 
 
+class InvalidInput(Fault):
+    """What was typed or piped into a command cannot be used."""
+
+    code = "invalid_input"
+    detail = "The input cannot be used."
+
+
 class UnusableKeyRing(Fault):
+    """The key ring (the file with the signing keys) is missing, unsafe, damaged or weak."""
+
     code = "unusable_key_ring"
     detail = "The key ring cannot be used."
 
 
 class UnusableStore(Fault):
+    """The database belongs to another program, is damaged, is newer, or cannot be made."""
+
     code = "unusable_store"
     detail = "The database cannot be used."
 
 
 class UnacceptableRoles(Fault):
+    """A role is not well-formed, or a user would have too many of them."""
+
     code = "unacceptable_roles"
     detail = "These roles are not acceptable."
 
 
 class AccountLocked(Fault):
+    """The operation needs an account that is not locked."""
+
     code = "account_locked"
     detail = "The account is locked: unlock it first."
 
 
 class UnusableFile(Fault):
+    """A file that is neither the database nor the key ring cannot be read or written."""
+
     code = "unusable_file"
     detail = "The file cannot be used."
 
 
 class ImportConflict(Fault):
+    """An imported id or name belongs to another user here."""
+
     code = "import_conflict"
-    detail = "An id or a name belongs to somebody else here."
+    detail = "An id or a name belongs to another user here."
 
 
 class UnusableAddress(Fault):
+    """The server cannot listen on this address."""
+
     code = "unusable_address"
     detail = "The server cannot listen there."

@@ -1,34 +1,36 @@
-"""The nouns: User, Account, Session, Caller, Client, IssuedTokens as frozen values.
+"""The values that travel between the layers, all of them frozen.
 
-Rule: values only. No record knows where it is stored or how it travels. A `User` is verified: it is
-made only of what the two bridges, `logins` and `sessions`, have let through.
+Rule: values only. No record knows where it is stored or how it travels. Only `domain` makes a
+`User` from a request, after it has verified the credentials. Times are epoch seconds, durations
+are seconds.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-MAX_ID = 2**63 - 1  # ids are 1 to this: what a store can hold
+MAX_ID = 2**63 - 1  # ids go from 1 to this: what a store can hold
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who sent the request, verified: the value of `environ["restauth.user"]`.
+    """Who sent a request, verified: the value of `environ["restauth.user"]`.
 
-    `session_id` is None when the proof was a password (`how`).
+    `how` says what was verified. `session_id` is None when that was a password.
     """
 
     id: int
     username: str
-    roles: tuple[str, ...]
-    session_id: str | None
-    how: Literal["password", "token"]
+    roles: tuple[str, ...] = ()
+    session_id: str | None = None
+    how: Literal["password", "token"] = "password"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One row of `users`, as it was read. Times are epoch seconds.
+    """One row of `users`, as it was read.
 
-    `password_version` changes with the password, and not when its hash is renewed.
+    `locked_at` is None for an account that is not locked. `password_version` changes with the
+    password; a new hash of the same password does not change it.
     """
 
     id: int
@@ -42,10 +44,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One live row of `sessions` with its user's name and roles. Times are epoch seconds.
+    """One live row of `sessions`, with the name and the roles of its user.
 
-    Its tokens renew each other until `renewable_until`. `refresh_counter` numbers its refresh
-    tokens, the last one given out at `rotated_at`; both are None when it has none.
+    Access tokens of the session can be renewed until `renewable_until`. `refresh_counter` is the
+    number of the current refresh token, issued at `rotated_at`. Both are None for a session
+    without refresh tokens.
     """
 
     id: str
@@ -64,27 +67,31 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A `User` and what proved it: the account whose password was verified, or the session."""
+    """A `User` and what proved it: the account whose password was verified, or the session of the
+    token. `proof` is None where a token was verified without a store."""
 
     user: User
-    proof: Account | Session
+    proof: Account | Session | None
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request came from: the address of the peer, and what it calls itself."""
+    """Where a request came from. `peer` is the network address of the client, as the server sees
+    it; `user_agent` is what the client calls itself."""
 
     peer: str
     user_agent: str = ""
 
 
-OPERATOR = Client("operator")  # the command line
+OPERATOR = Client("operator")  # the command line, and the Python API of `app.Service`
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedTokens:
-    """Fresh tokens and how long they live, in seconds. Without a refresh token the last two are
-    None and 0."""
+    """New tokens of a session, and how long they live.
+
+    Without a refresh token, `refresh_token` is None and `refresh_duration` is 0.
+    """
 
     session_id: str
     token: str = field(repr=False)
@@ -95,7 +102,7 @@ class IssuedTokens:
 
 @dataclass(frozen=True, slots=True)
 class ImportedUser:
-    """A row that moves in, under the id that it had."""
+    """A row that comes from another database and keeps its id."""
 
     id: int
     username: str
@@ -106,8 +113,17 @@ class ImportedUser:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How often a name, a peer, or a name from a peer has failed. Times are epoch seconds."""
+    """How many attempts failed: for a name, for a peer, or for a name from a peer."""
 
     count: int
     counted_from: int
     blocked_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `restauth check`. An `error` means that users could be lost, or that an attacker
+    could get in."""
+
+    level: Literal["ok", "warning", "error"]
+    text: str

@@ -1,44 +1,48 @@
-"""The domain, built from settings.
+"""Build the domain from settings.
 
-Rule: the one place where core, storage and the bridges are put together, and the one that holds a
-clock for them. The web and the command line get what is built here and build nothing themselves.
+Rule: the one file that puts core, storage and domain together, and the only one that reads the wall
+clock for them. What it builds is given to `web` and to `cli`; they build nothing themselves.
 """
 
-import importlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from weakref import WeakValueDictionary
 
-from restauth.core import password_policy
 from restauth.core.access_tokens import AccessTokens
 from restauth.core.credential_cache import CredentialCache
 from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.throttle import Throttle
-from restauth.domain import audit
+from restauth.core.token_issuing import TokenIssuing
+from restauth.domain import importer, password_rules
 from restauth.domain.accounts import Accounts
+from restauth.domain.audit import AuditLog
 from restauth.domain.authentication import Authentication
+from restauth.domain.identification import Identification
 from restauth.domain.keys import SigningKeys
+from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
-from restauth.domain.stateless import StatelessTokens
 from restauth.domain.throttling import LoginThrottle
-from restauth.errors import InvalidSetting, UnusableKeyRing
+from restauth.errors import UnusableKeyRing
 from restauth.settings import Settings
-from restauth.storage import common_passwords
+from restauth.storage import engines
 from restauth.storage.key_file import KeyFile
-from restauth.storage.sqlite import SQLite
+from restauth.storage.rest_auth_file import RestAuthFile
 from restauth.storage.store import Store
 
-# One core stays free for those who hold a token (a hash keeps a core busy for a quarter second),
-# and one more may wait than run, for a login (see `accounts`). Servers need more threads than the
-# sum: see `server`.
+# One core stays free for clients that hold a token: a hash keeps a core busy for a quarter of a
+# second. One more may wait than run, for a login (see `domain.accounts`). A server needs more
+# threads than their sum (see `cli.server`).
 HASH_SLOTS = max(1, (os.cpu_count() or 1) - 1)
 HASH_QUEUE = HASH_SLOTS + 1
 
 
 def now() -> int:
-    """Epoch seconds: the clock of everything that is built here."""
+    """The wall clock, in epoch seconds: the clock of all that is built here."""
     return int(time.time())
 
 
@@ -47,13 +51,15 @@ class Services:
     """All that a request or a command may ask for."""
 
     settings: Settings
-    engine: SQLite
-    store: Store
     keys: SigningKeys
-    hasher: Hasher
+    audit: AuditLog
     authentication: Authentication
+    identification: Identification
     accounts: Accounts
     sessions: Sessions
+    clock: Callable[[], int]
+    _resources: Resources
+    _hasher: Hasher
 
     def __enter__(self) -> "Services":
         return self
@@ -61,19 +67,32 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def ping(self) -> None:
+        """Return if the store answers; else raise StoreUnavailable."""
+        self._resources.store.ping()
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy of the database to a new file. Raises UnusableFile."""
+        self._resources.engine.backup(target)
+
+    def import_users(
+        self, source: RestAuthFile, progress: Callable[[int], None], *, dry_run: bool
+    ) -> importer.Report:
+        """Copy all users of the source in one transaction; a dry run undoes it at its end.
+
+        Raises as `importer.import_users`; then nothing has changed.
+        """
+        return self._resources.store.import_users(
+            lambda target: importer.import_users(
+                source, target, self._hasher, self.clock(), progress
+            ),
+            keep=not dry_run,
+        )
+
     def close(self) -> None:
-        self.engine.close()
-
-
-@dataclass(frozen=True, slots=True)
-class StatelessServices:
-    """What a request may ask for where no store is at hand."""
-
-    settings: Settings
-    tokens: StatelessTokens
-
-    def close(self) -> None:
-        """Nothing is open."""
+        """Close the files. Another service on the same database can go on."""
+        self._resources.engine.close()
+        self.audit.close()
 
 
 def build_services(
@@ -81,38 +100,48 @@ def build_services(
     *,
     create: bool,
     clock: Callable[[], int] = now,
-    hash_cost_for_tests: int | None = None,
+    hash_cost: int | None = None,
+    share: bool = False,
 ) -> Services:
-    """Open the store and the key ring; `create` makes them if there are none, and without it the
-    key ring is read only when it is asked for.
+    """Open the store and the key ring.
 
-    Raises InvalidSetting, UnusableStore, UnusableKeyRing, UnusableFile. `hash_cost_for_tests` goes
-    below what settings allow.
+    `create` makes them when there are none; without it, the key ring is read only when it is
+    needed. `share` uses the resources of other services of this process on the same database.
+    `hash_cost` may be lower than settings allow: for tests. Raises InvalidSetting, UnusableStore,
+    UnusableKeyRing, UnusableFile, StoreUnavailable.
     """
-    if settings.audit_log:
-        audit.write_to(settings.audit_log)
-    find_fault = _build_policy(settings)
+    find_fault = password_rules.build(settings)
     keys = build_keys(settings, clock)
     if create:
         keys.open()
-    engine = SQLite(settings.database, create=create)
-    store = Store(engine)
-    throttle = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
-    attempts = LoginThrottle(store, throttle, clock)
-    slots = HashLimiter(HASH_SLOTS, HASH_QUEUE)
-    hasher = Hasher(
-        hash_cost_for_tests or settings.bcrypt_rounds,
-        time.perf_counter,
-        reads_sha_crypt=settings.import_sha_crypt,
+    resources = _open_resources(settings.database, create=create, share=share)
+    store = resources.store
+    audit = AuditLog(settings.audit_log, clock)
+    limits = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
+    throttle = LoginThrottle(store, limits, clock)
+    hasher = build_hasher(settings, hash_cost)
+    authentication = Authentication(
+        resources,
+        throttle,
+        hasher,
+        audit,
+        cache_duration=settings.credential_cache,
+        clock=clock,
     )
-    verified = CredentialCache(settings.credential_cache)
-    authentication = Authentication(store, attempts, slots, hasher, verified, clock)
+    identification = Identification(
+        keys,
+        _build_tokens(settings),
+        clock,
+        token_duration=settings.token_duration,
+        store=store,
+        authentication=authentication,
+    )
     accounts = Accounts(
         store,
-        authentication,
-        attempts,
-        slots,
+        throttle,
+        resources.limiter,
         hasher,
+        audit,
         username_pattern=settings.username_pattern,
         find_fault=find_fault,
         clock=clock,
@@ -120,77 +149,83 @@ def build_services(
     sessions = Sessions(
         store,
         keys,
-        _build_tokens(settings),
+        TokenIssuing(settings.issuer, settings.audience),
+        audit,
         token_duration=settings.token_duration,
         session_duration=settings.session_duration,
         refresh_duration=settings.refresh_duration,
         clock=clock,
     )
-    return Services(settings, engine, store, keys, hasher, authentication, accounts, sessions)
+    return Services(
+        settings,
+        keys,
+        audit,
+        authentication,
+        identification,
+        accounts,
+        sessions,
+        clock,
+        resources,
+        hasher,
+    )
 
 
-def start_services(settings: Settings) -> Services:
-    """Services for an app that will answer requests: made if there are none, and with the measure
-    taken of the old hashes that authentication may meet. Raises as `build_services`."""
-    services = build_services(settings, create=True)
-    services.hasher.calibrate(services.store.sample_old_hashes())
-    services.engine.close()  # uWSGI forks now, and not by os.fork: no connection may be open
+def start_services(
+    settings: Settings, *, clock: Callable[[], int] = now, hash_cost: int | None = None
+) -> Services:
+    """Services that will answer requests: files are made, resources are shared, and the old hashes
+    that logins may meet are measured. Raises as `build_services`."""
+    services = build_services(settings, create=True, clock=clock, hash_cost=hash_cost, share=True)
+    resources = services._resources  # noqa: SLF001 - this file builds it
+    services._hasher.calibrate(resources.store.sample_old_hashes())  # noqa: SLF001
+    resources.engine.close()  # uWSGI forks now, without os.fork: no connection may be open
     return services
 
 
-def start_stateless_services(
-    settings: Settings, clock: Callable[[], int] = now
-) -> StatelessServices:
-    """Services for an app that verifies tokens only. Raises UnusableKeyRing: where there is no key
-    ring none is made, for a new one would verify nothing."""
+def build_stateless(settings: Settings, clock: Callable[[], int] = now) -> Identification:
+    """Identification by the keys alone, without a store.
+
+    Raises UnusableKeyRing: no key ring is made, because a new one would verify nothing.
+    """
     keys = build_keys(settings, clock, signs=False)
     if not keys.ring.keys:
         raise UnusableKeyRing(f"The key ring {settings.key_file} has no key to verify with.")
-    tokens = _build_tokens(settings)
-    return StatelessServices(
-        settings, StatelessTokens(keys, tokens, settings.token_duration, clock)
+    return Identification(
+        keys, _build_tokens(settings), clock, token_duration=settings.token_duration
     )
 
 
 def build_keys(
     settings: Settings, clock: Callable[[], int] = now, *, signs: bool = True
 ) -> SigningKeys:
-    """The key ring alone, not yet read: the commands on keys need no store."""
-    longest = max(settings.token_duration, settings.refresh_duration)
-    return SigningKeys(KeyFile(settings.key_file), clock, longest, signs=signs)
+    """The keys alone, not read yet: commands on keys need no store."""
+    max_duration = max(settings.token_duration, settings.refresh_duration)
+    return SigningKeys(KeyFile(settings.key_file), clock, max_duration, signs=signs)
+
+
+def build_hasher(settings: Settings, hash_cost: int | None = None) -> Hasher:
+    """The hasher alone: a dry run of an import may need no store."""
+    return Hasher(
+        hash_cost or settings.bcrypt_rounds,
+        time.perf_counter,
+        reads_sha_crypt=settings.import_sha_crypt,
+    )
 
 
 def _build_tokens(settings: Settings) -> AccessTokens:
     return AccessTokens(settings.issuer, settings.audience, settings.token_duration)
 
 
-def _build_policy(settings: Settings) -> Callable[[str, str], str | None]:
-    """What judges a new password with its username: the policy, then the embedder's own check.
-
-    Raises InvalidSetting when the check cannot be found.
-    """
-    check = _find_check(settings.password_check)
-    service_names = (settings.issuer, settings.audience, settings.realm, "restauth")
-
-    def find_fault(password: str, username: str) -> str | None:
-        fault = None
-        if settings.password_policy == "nist":
-            lists = common_passwords.read()
-            fault = password_policy.find_fault(password, (username, *service_names), *lists)
-        return fault or (check(password, username) if check else None)
-
-    return find_fault
+# The resources that services of this process share, by the identity of their database. The
+# `Authentication` of each service holds them.
+_shared: "WeakValueDictionary[Hashable, Resources]" = WeakValueDictionary()
+_shared_lock = Lock()
 
 
-def _find_check(name: str) -> Callable[[str, str], str | None] | None:
-    if not name:
-        return None
-    module, _, function = name.partition(":")
-    try:
-        check: Callable[[str, str], str | None] = getattr(importlib.import_module(module), function)
-    except Exception as error:  # noqa: BLE001 - whatever importing somebody's module raises
-        reason = f"{type(error).__name__}: {error}"
-        raise InvalidSetting(f"password_check is {name!r}: {reason}.") from None
-    if not callable(check):
-        raise InvalidSetting(f"password_check is {name!r}: not a function.")
-    return check
+def _open_resources(database: str, *, create: bool, share: bool) -> Resources:
+    engine = engines.open_engine(database, create=create)
+    new = Resources(engine, Store(engine), HashLimiter(HASH_SLOTS, HASH_QUEUE), CredentialCache())
+    if not share:
+        return new
+    with _shared_lock:
+        return _shared.setdefault(engine.identity, new)

@@ -1,8 +1,9 @@
 """Every setting: name, parser, default, help.
 
-Rule: the fields of `Settings` are the one table; environment names, keywords, `restauth settings`
-and the README's chapter are made from it or held against it. Nothing is guessed: an unknown name
-or a value that cannot be parsed is an `InvalidSetting`, before anything else happens.
+Rule: the fields of `Settings` are the one table. The names of environment variables, the keywords
+of `Service`, the command `restauth settings` and the guide's page are made from it, or a test
+compares them with it. Nothing is guessed: an unknown name, or a value that cannot be parsed, is an
+`InvalidSetting` before anything else happens.
 """
 
 import re
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from restauth.errors import InvalidSetting
@@ -20,19 +21,24 @@ USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_FILES = ("audit_log", "database", "key_file")  # settings that take a Path too
 
 
 def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
-    """A row: the default as text, exactly as the README shows it and the parser reads it."""
+    """A row: the default is a text, as the guide shows it and as the parser reads it."""
     return field(default=parse(default), metadata={"text": default, "parse": parse, "help": help})
 
 
 def _path(text: str) -> Path:
-    if not Path(text).name or "\0" in text:
+    if not Path(text).name or "\0" in text or "://" in text:
         raise ValueError("not a file name")
-    if "://" in text or text == ":memory:":
-        raise ValueError("not a file: this restauth keeps its users in an SQLite file")
     return Path(text)
+
+
+def _database(text: str) -> str:
+    if "://" in text or text == ":memory:":
+        raise ValueError("not a file name: this version keeps users in an SQLite file")
+    return str(_path(text))
 
 
 def _file_or_nothing(text: str) -> str:
@@ -64,7 +70,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _quotable(text: str) -> str:
-    # It stands in a quoted-string of WWW-Authenticate; nothing there is ever escaped.
+    # It becomes a quoted-string of WWW-Authenticate, and nothing in it is escaped.
     if not _PRINTABLE.fullmatch(text) or '"' in text or "\\" in text or len(text) > 255:
         raise ValueError("not 1 to 255 printable ASCII characters without quotes and backslashes")
     return text
@@ -88,7 +94,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    """Each as a browser writes it, since they are compared whole: RFC 6454 section 6.2."""
+    """Each in the form that a browser sends (RFC 6454 section 6.2): they are compared whole."""
     origins = tuple(word.strip().lower() for word in text.split(",") if word.strip())
     for origin in origins:
         scheme, _, host = origin.partition("://")
@@ -96,7 +102,7 @@ def _origins(text: str) -> tuple[str, ...]:
         if not text.isascii() or not is_known:
             raise ValueError("not a list of origins, comma-separated, each scheme://host[:port]")
         if (scheme, host.rpartition(":")[2]) in (("http", "80"), ("https", "443")):
-            raise ValueError(f"no browser says the port that {scheme} has anyway")
+            raise ValueError(f"browsers leave out the default port of {scheme}: leave it out too")
     return origins
 
 
@@ -109,7 +115,7 @@ def _dotted(text: str) -> str:
 def _pattern(text: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a pattern that a later Python reads otherwise
+            warnings.simplefilter("error")  # a pattern that a later Python may read differently
             return re.compile(text, re.ASCII)
     except (re.error, FutureWarning, OverflowError, RecursionError):
         raise ValueError("not a regular expression") from None
@@ -119,83 +125,100 @@ def _pattern(text: str) -> re.Pattern[str]:
 class Settings:
     """All settings, parsed. Durations are in seconds."""
 
-    database: Path = _setting("restauth.db", _path, "the SQLite file; made at the first start")
+    database: str = _setting(
+        "restauth.db", _database, "the SQLite file with the users; created at the first start"
+    )
     key_file: Path = _setting(
-        "restauth.keys", _path, "the key ring, a private JWK Set; made at the first start"
+        "restauth.keys",
+        _path,
+        "the key ring, a file with the signing keys (a private JWK Set); created at the first "
+        "start",
     )
     base_url: str = _setting(
-        "", _base_url, "what Location begins with, such as https://auth.example.org"
+        "",
+        _base_url,
+        "the public address that Location headers begin with, such as https://auth.example.org",
     )
     allowed_hosts: tuple[str, ...] = _setting(
-        "", _hosts, "hosts, comma-separated, that Location may repeat from the request"
+        "", _hosts, "hosts, comma-separated, that Location may copy from the request"
     )
     registration: Literal["open", "closed"] = _setting(
-        "open", _one_of("open", "closed"), "closed: only the operator adds users (403)"
+        "open",
+        _one_of("open", "closed"),
+        "closed: only the operator adds users; POST /api/users gets 403",
     )
-    public_profiles: bool = _setting(
-        "true", _flag, "false: GET /api/users/<id> asks for a credential"
-    )
+    public_profiles: bool = _setting("true", _flag, "false: GET /api/users/{id} needs credentials")
     username_pattern: re.Pattern[str] = _setting(
-        USERNAME_PATTERN, _pattern, "regular expression that a new username matches as a whole"
+        USERNAME_PATTERN, _pattern, "regular expression that a new username must match as a whole"
     )
     password_policy: Literal["open", "nist"] = _setting(
         "open",
         _one_of("open", "nist"),
-        "nist: new passwords have 15 characters and are not common (SP 800-63B-4)",
+        "nist: a new password needs 15 characters and must not be common (SP 800-63B-4)",
     )
     password_check: str = _setting(
         "",
         _dotted,
-        "package.module:function that is called with a new password and its username, and returns "
-        "why it is refused, or None",
+        "package.module:function; called with a new password and its username, returns why it is "
+        "refused, or None",
     )
     bcrypt_rounds: int = _setting("12", _whole(10, 15), "cost of a password hash, 10 to 15")
     import_sha_crypt: bool = _setting(
         "false",
         _flag,
-        "true: REST-auth's hashes of before April 2020 can log in, at the better part of a second "
-        "a login",
+        "true: SHA-crypt hashes of REST-auth before April 2020 can log in; each login then takes "
+        "most of a second",
     )
     token_duration: int = _setting(
-        "600", _whole(10, 86_400), "seconds that an access token is good"
+        "600", _whole(10, 86_400), "lifetime of an access token, in seconds"
     )
     session_duration: int = _setting(
-        "86400", _whole(60, 2_592_000), "seconds that tokens can renew each other"
+        "86400",
+        _whole(60, 2_592_000),
+        "seconds after a login or a refresh in which a token can be exchanged for a new one",
     )
     refresh_duration: int = _setting(
-        "2592000", _whole(60, 2_592_000), "seconds that a session begun by POST /api/sessions lives"
+        "2592000",
+        _whole(60, 2_592_000),
+        "lifetime of a session begun by POST /api/sessions, in seconds",
     )
     free_failures: int = _setting(
-        "5", _whole(0, 100), "failures of a name from one peer before waits begin; 0: no waits"
+        "5",
+        _whole(0, 100),
+        "failed logins per username and client address before waits begin; 0: no waits",
     )
     max_failures: int = _setting(
-        "100", _whole(0, 10_000), "failures of a name in a row that shut its password; 0: never"
+        "100",
+        _whole(0, 10_000),
+        "failed logins in a row that block the password of a username; 0: never",
     )
     peer_failures: int = _setting(
         "30",
         _whole(0, 10_000),
-        "failures of one globally routable peer in 5 minutes that block it; 0: never",
+        "failed attempts in 5 minutes that block a public client address; 0: never",
     )
     credential_cache: int = _setting(
-        "300", _whole(0, 3600), "seconds that a verified password is not hashed again; 0: off"
+        "300", _whole(0, 3600), "seconds in which a verified password is not hashed again; 0: off"
     )
-    realm: str = _setting("Authentication Required", _quotable, "realm of the challenges")
-    issuer: str = _setting("restauth", _quotable, "iss of the tokens")
-    audience: str = _setting("restauth", _quotable, "aud of the tokens")
+    realm: str = _setting(
+        "Authentication Required", _quotable, "realm of the challenges (WWW-Authenticate headers)"
+    )
+    issuer: str = _setting("restauth", _quotable, "iss claim of the tokens")
+    audience: str = _setting("restauth", _quotable, "aud claim of the tokens")
     audit_log: str = _setting(
-        "", _file_or_nothing, "file that gets the audit log of servers and commands alike"
+        "", _file_or_nothing, "file to which servers and commands append the audit log"
     )
     cors_origins: tuple[str, ...] = _setting(
         "",
         _origins,
-        "origins, comma-separated, whose pages may call, such as https://app.example.org",
+        "origins, comma-separated, whose pages may call the API, such as https://app.example.org",
     )
     require_https: bool = _setting("false", _flag, "true: credentials over plain http get 403")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of `restauth settings`: the value in force as text, and where it came from."""
+    """One line of `restauth settings`: the value in force, as a text, and where it comes from."""
 
     name: str
     default: str
@@ -207,8 +230,40 @@ class Row:
 NAMES = tuple(setting.name for setting in fields(Settings))
 
 
+class SettingsKeywords(TypedDict, total=False):
+    """The settings as keywords of `Service`, `create_app` and `AuthMiddleware`.
+
+    A keyword wins over the environment. Each may also be the text that the environment would have.
+    """
+
+    database: str | Path
+    key_file: str | Path
+    base_url: str
+    allowed_hosts: str | tuple[str, ...] | list[str]
+    registration: Literal["open", "closed"]
+    public_profiles: bool | str
+    username_pattern: str
+    password_policy: Literal["open", "nist"]
+    password_check: str
+    bcrypt_rounds: int | str
+    import_sha_crypt: bool | str
+    token_duration: int | str
+    session_duration: int | str
+    refresh_duration: int | str
+    free_failures: int | str
+    max_failures: int | str
+    peer_failures: int | str
+    credential_cache: int | str
+    realm: str
+    issuer: str
+    audience: str
+    audit_log: str | Path
+    cors_origins: str | tuple[str, ...] | list[str]
+    require_https: bool | str
+
+
 def read_flag(name: str, value: object) -> bool:
-    """A flag that is no setting, in the spelling of one or as it is. Raises InvalidSetting."""
+    """A flag that is not a setting: a bool, or its text. Raises InvalidSetting."""
     if isinstance(value, bool):
         return value
     try:
@@ -235,7 +290,7 @@ def load(environ: Mapping[str, str], keywords: Mapping[str, object] | None = Non
 def describe(
     environ: Mapping[str, str], keywords: Mapping[str, object] | None = None
 ) -> tuple[Row, ...]:
-    """Every setting and its value in force, unparsed. Raises InvalidSetting for unknown names."""
+    """Every setting with its value in force, unparsed. Raises InvalidSetting for unknown names."""
     given = {name: _as_text(name, value) for name, value in (keywords or {}).items()}
     names = {PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
     found = {}
@@ -264,14 +319,14 @@ def _parsers() -> list[Callable[[str], object]]:
 
 
 def _as_text(name: str, value: object) -> str:
-    """A keyword in the spelling of the environment, so that there is one parser for both."""
+    """A keyword as the text that the environment would have, so that both have one parser."""
     defaults: dict[str, object] = {setting.name: setting.default for setting in fields(Settings)}
     if name not in defaults:
         raise InvalidSetting(f"There is no setting {name!r}.")
     match defaults[name], value:
         case _, str():
             return value
-        case Path(), Path():
+        case _, Path() if name in _FILES:
             return str(value)
         case bool(), bool():
             return str(value).lower()

@@ -23,6 +23,7 @@ from restauth.domain.authentication import Authentication
 from restauth.errors import BadCredentials, Refusal
 from restauth.records import Account, Caller, Client, User
 from restauth.services import Services, build_services
+from restauth.testing import Clock
 from restauth.web.app import App
 
 CLIENT = Client("192.0.2.7", "test")  # RFC 5737: an address of nobody's, not globally routable
@@ -42,19 +43,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--nothing-left-out") and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-class Clock:
-    """Epoch seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: int) -> None:
-        self.now += seconds
 
 
 ServicesFactory = Callable[..., Services]
@@ -83,7 +71,7 @@ def make_services(tmp_path: Path, clock: Clock) -> Iterator[ServicesFactory]:
             settings.load({}, {**files, **keywords}),
             create=True,
             clock=clock,
-            hash_cost_for_tests=CHEAPEST,
+            hash_cost=CHEAPEST,
         )
         made.append(services)
         return services
@@ -139,7 +127,7 @@ def race(
     the store before one goes on. The outcomes, failures by their class."""
     all_are_here = Barrier(len(rivals))
     for rival in rivals:
-        monkeypatch.setattr(rival.store, method, _meeting(all_are_here, rival, method))
+        monkeypatch.setattr(rival._resources.store, method, _meeting(all_are_here, rival, method))
 
     def outcome(rival: Services) -> object:
         try:
@@ -152,7 +140,7 @@ def race(
 
 
 def _meeting(barrier: Barrier, services: Services, method: str) -> Callable[..., Any]:
-    write = getattr(services.store, method)
+    write = getattr(services._resources.store, method)
 
     def meet_and_write(*arguments: object, **keywords: object) -> Any:
         barrier.wait(timeout=60)

@@ -48,7 +48,7 @@ def key_of(
     need_extra()
     from restauth.core import asymmetric  # noqa: PLC0415 - which needs it
 
-    secret = urlsafe_b64decode(vectors.PAIRS[algorithm]["d"] + "=")
+    secret = unb64(vectors.PAIRS[algorithm]["d"])
     pair = asymmetric.derive(algorithm, secret)
     return Key(kid, secret, created_at, retired_at, algorithm, pair)
 
@@ -61,6 +61,10 @@ def pair_entry(algorithm: Algorithm, **changes: object) -> dict[str, object]:
 
 def b64(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def unb64(text: str) -> bytes:
+    return urlsafe_b64decode(text + "==")
 
 
 def sign_with(text: str, key: Key) -> str:
@@ -80,7 +84,7 @@ def sign_with(text: str, key: Key) -> str:
 def respell(token: str) -> str:
     """An ES256 token whose signature is the other root: as good, for anybody can compute it."""
     text, _, signature = token.rpartition(".")
-    raw = urlsafe_b64decode(signature + "==")
+    raw = unb64(signature)
     other = P256_ORDER - int.from_bytes(raw[32:])
     return f"{text}.{b64(raw[:32] + other.to_bytes(32))}"
 
@@ -97,8 +101,8 @@ def public_texts(key: Key) -> dict[str, bytes]:
     info = PublicFormat.SubjectPublicKeyInfo
     pem = public.public_bytes(Encoding.PEM, info)
     raws = {
-        "x": urlsafe_b64decode(members["x"] + "="),
-        "y": urlsafe_b64decode(members.get("y", "") + "="),
+        "x": unb64(members["x"]),
+        "y": unb64(members.get("y", "")),
         "x as text": members["x"].encode(),
         "PEM": pem,
         "PEM without its last newline": pem.rstrip(),

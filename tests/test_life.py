@@ -18,7 +18,8 @@ import webtest
 from restauth.cli import main
 from restauth.domain import audit
 from restauth.services import Services
-from tests.conftest import Clock, ServicesFactory, basic, bearer, client_of
+from restauth.testing import Clock
+from tests.conftest import ServicesFactory, basic, bearer, client_of
 from tests.processes import PATIENCE, Server, receive, send, until_deadline
 
 NAME = "miguel"
@@ -311,7 +312,7 @@ def test_of_those_who_refresh_at_once_in_two_processes_one_turns_the_session(
                 pair = pairs[0]
                 assert {each["refresh_token"] for each in pairs} == {pair["refresh_token"]}
                 sid = pair["refresh_token"].split(".")[2]
-                rows = services.engine.read(
+                rows = services._resources.engine.read(
                     "SELECT refresh_counter FROM sessions WHERE id = :sid", {"sid": sid}
                 )
                 assert rows == [(turn,)]

@@ -1,7 +1,7 @@
-"""waitress, with the limits and the stop that production needs.
+"""The server, waitress, with limits and a stop for production.
 
-Rule: knows the server and nothing of what it serves. Every limit stands here with its reason; the
-operator may set any of them, by waitress's own names.
+Rule: knows the server and nothing of the app that it serves. Every limit is here, with its reason;
+the operator may set each of them, by waitress's own names.
 """
 
 import logging
@@ -20,21 +20,22 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import WSGITask
 
+from restauth.domain.audit import LOGGER
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
-from restauth.storage.sqlite import MAX_WRITERS
+from restauth.storage.engine import MAX_WRITERS
 
-# One more than can be busy with hashes or wait to write, so that a token always finds a thread.
+# One more than can hash or wait to write, so that a thread is always left for a token request.
 MIN_THREADS = HASH_SLOTS + HASH_QUEUE + MAX_WRITERS + 1
 THREADS = MIN_THREADS + 3
 SPARE_FILES = 32  # logs, the key ring, listening sockets
-STOP_DURATION = 5  # seconds that answers in flight have after SIGTERM
+STOP_DURATION = 5  # seconds for the responses under way after SIGTERM
 
 LIMITS: dict[str, Any] = {
     "threads": THREADS,
-    "max_request_body_size": 131_072,  # bytes; the app refuses above 64 KiB in its own words
-    "max_request_header_size": 16_384,  # bytes; the longest useful Authorization has 8 KiB
-    "connection_limit": 2000,  # a thousand idle ones must not keep a client out
+    "max_request_body_size": 131_072,  # bytes; above 64 KiB the app refuses with a problem document
+    "max_request_header_size": 16_384,  # bytes; the longest Authorization that we accept has 8 KiB
+    "connection_limit": 2000,  # a thousand idle connections must not keep a client out
     "asyncore_use_poll": True,  # select() cannot watch that many
     "channel_timeout": 10,  # seconds before an idle or slow connection is cut ...
     "cleanup_interval": 5,  # ... and how often that is looked at
@@ -46,11 +47,11 @@ LIMITS: dict[str, Any] = {
 def serve(
     app: WSGIApplication, options: Mapping[str, Any], announce: Callable[[list[str]], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the answers in flight; a second signal ends the
+    """Serve until SIGTERM or SIGINT, then finish the responses under way. A second signal ends the
     process at once.
 
-    `options` are waitress's, as text; `announce` is called with the addresses once they listen.
-    Raises UnusableAddress.
+    `options` are waitress's, as text. `announce` is called with the addresses, when the server
+    listens. Raises UnusableAddress.
     """
     options = {**LIMITS, **options}
     files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
@@ -73,19 +74,18 @@ def serve(
 
 
 def configure_logging() -> None:
-    """Everything to standard error: a line a remark, and the audit log as it is, JSON."""
+    """All logs to standard error. The audit log is written there as plain JSON lines."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    lines = logging.StreamHandler()
-    audit = logging.getLogger("restauth.audit")
-    audit.addHandler(lines)
+    audit = logging.getLogger(LOGGER)
+    audit.addHandler(logging.StreamHandler())
     audit.setLevel(logging.INFO)
     audit.propagate = False
-    # A line for each request that waits for a thread would make a flood fill the disk.
+    # Under a flood, a line for each request that waits for a thread would fill the disk.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class _LastTask(WSGITask):
-    """Answers, and says that the connection ends."""
+    """Answers, and closes the connection after that."""
 
     def build_response_header(self) -> bytes:
         self.set_close_on_finish()
@@ -94,7 +94,7 @@ class _LastTask(WSGITask):
 
 
 class _Stop:
-    """The first signal asks the loop to end; the second does not ask."""
+    """The first signal asks the loop to end; the second one ends the process."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -103,7 +103,7 @@ class _Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
-            _exit(128 + number)  # the shell's way to say: ended by this signal
+            _exit(128 + number)  # as a shell reports a process that a signal has ended
         self.is_asked = True
 
 
@@ -112,11 +112,11 @@ def _turn(sockets: dict[int, Any]) -> None:
 
 
 def _finish(sockets: dict[int, Any]) -> None:
-    """Take no new connection; go on until nobody waits for an answer, or time is up. Each answer
-    closes its connection, so that no client sends another request into the void."""
+    """Accept no new connection, and go on until all responses are sent or the time is over. Each
+    response closes its connection, so that no client sends another request that is lost."""
     HTTPChannel.task_class = _LastTask
     for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
-        # Not listener.close(): it closes the trigger too, by which the threads hand us answers.
+        # Not listener.close(): it also closes the trigger by which threads hand over responses.
         wasyncore.dispatcher.close(listener)
     deadline = time.monotonic() + STOP_DURATION
     while time.monotonic() < deadline:
@@ -134,7 +134,8 @@ def _addresses(server: Any) -> list[str]:
 
 
 def _raise_file_limit(connections: int, files: int) -> int:
-    """Room for every connection and for our own files; how many connections there is room for."""
+    """Allow as many open files as connections and our own files need. The number of connections
+    that are possible."""
     wanted = connections + files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,1 +1,1 @@
-"""The security rules: pure, no I/O, no clock; every function takes what it needs as arguments."""
+"""The security rules: pure functions and values, without I/O and without a clock."""

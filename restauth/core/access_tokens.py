@@ -1,14 +1,13 @@
-"""The access token: its form, minted and verified.
+"""Verify an access token: a signed JWT that `core.token_issuing` has made.
 
-Rule: a token is good only if every check of `verify` passes, and then it still proves nothing but
-who it was made for: whether its session lives is for `sessions`. Shaped like RFC 9068, signed as
-RFC 7515 says. PyJWT does the signature and is told the key's one algorithm; all the rest is read
-here, strictly, because a JWT library has to be lenient and we do not (RFC 8725).
+Rule: a token is valid only if every check of `verify` passes. Even then it only says for which
+user and session it was issued; `domain.identification` asks whether the session still lives. The
+claims follow RFC 9068, the signature RFC 7515. PyJWT checks the signature, and is told the one
+algorithm of the key. All the rest is checked here, because a JWT library has to accept more than
+one service needs (RFC 8725).
 """
 
-import json
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,16 +17,17 @@ from jwt import PyJWTError
 from jwt.api_jws import PyJWS
 
 from restauth.core import base64url, json_text
+from restauth.core.json_text import MalformedJSON
 from restauth.core.keyring import ALGORITHMS, Key
-from restauth.errors import BadCredentials, MalformedRequest
+from restauth.errors import BadCredentials
 from restauth.records import MAX_ID
 
-MAX_LENGTH = 4096  # characters; ours have some 400
-CLOCK_SKEW = 60  # seconds that `iat` may lie ahead: a clock set back must not refuse fresh tokens
-MEMO_SIZE = 4096  # verified signatures remembered, some 1 KiB each
+MAX_LENGTH = 4096  # characters; ours have about 400
+CLOCK_SKEW = 60  # seconds that `iat` may be ahead: a clock that was set back refuses no new token
+MEMO_SIZE = 4096  # verified signatures that are remembered, about 1 KiB each
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_MIN_LENGTH = 65  # a name that was registered has 64 characters at most
+_MIN_LENGTH = 65  # a registered username has at most 64 characters
 _SUBJECT = re.compile(r"[1-9][0-9]{0,18}")
 
 
@@ -44,46 +44,25 @@ class Claims:
 
 
 def is_token_shaped(text: str) -> bool:
-    """Whether a Basic user-id is a token or nothing, and never a name: three Base64url parts."""
+    """Whether a Basic user-id is a token and never a name: three parts of Base64url."""
     return len(text) >= _MIN_LENGTH and _SHAPE.fullmatch(text) is not None
 
 
 class AccessTokens:
-    """Mint and verify for one issuer and audience; `max_duration` is in seconds."""
+    """Verify tokens of one issuer for one audience; `max_duration` is in seconds."""
 
     def __init__(self, issuer: str, audience: str, max_duration: int) -> None:
         self._issuer = issuer
         self._audience = audience
         self._max_duration = max_duration
         self._jws = PyJWS(algorithms=ALGORITHMS)
-        # Keyed by the exact text and the key *object*. What a hit skips is the signature and the
-        # reading of the payload, which cannot change; never the times, nor the session. A refusal
-        # raises and so is not remembered: nobody fills the memo without a valid token.
+        # The memo is keyed by the exact text and the key object. A hit skips what cannot change:
+        # the signature and the parsing. The times and the session are checked each time. A refusal
+        # raises and is not remembered, so only valid tokens take places in the memo.
         self._read_signed = lru_cache(maxsize=MEMO_SIZE)(self._read)
 
-    def issue(self, claims: Claims, key: Key) -> str:
-        """Sign the claims. The header is exactly {alg, kid, typ} (RFC 9068 section 2.1)."""
-        payload = {
-            "aud": self._audience,
-            "exp": claims.expires_at,
-            "iat": claims.issued_at,
-            "iss": self._issuer,
-            "jti": secrets.token_urlsafe(16),
-            "name": claims.username,
-            "roles": claims.roles,
-            "sid": claims.session_id,
-            "sub": str(claims.user_id),
-        }
-        return self._jws.encode(
-            # Not as escapes: those would make a long name's token too long to be read.
-            json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8"),
-            key.signer,
-            algorithm=key.algorithm,
-            headers={"kid": key.kid, "typ": "at+jwt"},
-        )
-
     def verify(self, token: str, find_key: Callable[[str], Key | None], now: int) -> Claims:
-        """What the token says, if it is ours and alive at `now`. Raises BadCredentials.
+        """The claims of a token that is ours and has not expired at `now`. Raises BadCredentials.
 
         `find_key` gives the key of a `kid`, or None.
         """
@@ -99,14 +78,16 @@ class AccessTokens:
         return claims
 
     def _read(self, token: str, key: Key) -> Claims:
-        """The signature first, and only then the payload."""
+        """Verify the signature, and only then parse the payload."""
         try:
             payload = self._jws.decode(token, key.verifier, algorithms=[key.algorithm])
-            return self._read_claims(json_text.parse_object(payload))
-        except (PyJWTError, MalformedRequest):
+            return self._parse_claims(json_text.parse_object(payload))
+        except (PyJWTError, MalformedJSON):
             raise BadCredentials from None
 
-    def _read_claims(self, payload: dict[str, Any]) -> Claims:
+    def _parse_claims(self, payload: dict[str, Any]) -> Claims:
+        """Every claim that we issue must have its one type and value, but `jti`: tokens are
+        not looked up by it."""
         subject, issued_at, expires_at = (payload.get(name) for name in ("sub", "iat", "exp"))
         session_id, username, roles = (payload.get(name) for name in ("sid", "name", "roles"))
         if (
@@ -119,7 +100,7 @@ class AccessTokens:
             or type(expires_at) is not int
             or payload.get("iss") != self._issuer
             or payload.get("aud") != self._audience
-            or "nbf" in payload  # we mint none: whoever did is not us
+            or "nbf" in payload  # we issue none, so the token is not ours
             or not _SUBJECT.fullmatch(subject)
             or int(subject) > MAX_ID
             or not 0 < expires_at - issued_at <= self._max_duration
@@ -130,14 +111,14 @@ class AccessTokens:
 
 @lru_cache(maxsize=256)
 def _parse_header(segment: str) -> tuple[str, str]:
-    """`kid` and `alg` of a token's first segment. Raises BadCredentials unless the header has just
-    our members: jku, jwk, x5u, crit and zip are refused by not being known (RFC 8725 3.10)."""
+    """`kid` and `alg` of the first segment of a token. Raises BadCredentials unless the header has
+    exactly our members, so that jku, jwk, x5u, crit and zip are refused (RFC 8725 section 3.10)."""
     raw = base64url.parse(segment)
     if raw is None:
         raise BadCredentials
     try:
         header = json_text.parse_object(raw)
-    except MalformedRequest:
+    except MalformedJSON:
         raise BadCredentials from None
     kid, algorithm = header.get("kid"), header.get("alg")
     if (

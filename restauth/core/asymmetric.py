@@ -1,7 +1,7 @@
-"""EdDSA and ES256 keys: made, and made of what a JWK says.
+"""EdDSA and ES256 keys: generate one, or build one from the members of a JWK.
 
-Rule: the one room that knows the cryptography library, which is an extra: nobody enters it but for
-such a key. RFC 8037 (Ed25519), RFC 7518 section 6.2 (P-256).
+Rule: the one file that knows the cryptography library. The library is optional, so this file is
+imported only when a key needs it. RFC 8037 (Ed25519), RFC 7518 section 6.2 (P-256).
 """
 
 import secrets
@@ -23,8 +23,8 @@ except ImportError:
     raise UnusableKeyRing(
         "EdDSA and ES256 keys need the cryptography library: pip install 'PyJWT[crypto]'."
     ) from None
-if not has_crypto:  # PyJWT, which signs, looks for the library once, when it is loaded
-    raise UnusableKeyRing("The cryptography library is new here: restart, to use such keys.")
+if not has_crypto:  # PyJWT looks for the library only once, when PyJWT is imported
+    raise UnusableKeyRing("The cryptography library was just installed: restart to use it.")
 
 KEY_LENGTH = 32  # bytes of a secret, and of a coordinate: both curves have 256 bits
 
@@ -41,7 +41,7 @@ def generate_secret(algorithm: Algorithm) -> bytes:
 
 
 def derive(algorithm: Algorithm, secret: bytes) -> KeyPair:
-    """Both halves. Raises ValueError when the secret is none of this algorithm."""
+    """Both halves. Raises ValueError when the secret cannot belong to this algorithm."""
     if algorithm == "EdDSA":
         private = Ed25519PrivateKey.from_private_bytes(secret)
         return _ed25519(private, private.public_key())
@@ -52,7 +52,7 @@ def derive(algorithm: Algorithm, secret: bytes) -> KeyPair:
 
 
 def read_public(algorithm: Algorithm, coordinates: Mapping[str, bytes]) -> KeyPair:
-    """The public half alone. Raises ValueError when the coordinates are no point of the curve."""
+    """The public half. Raises ValueError when the coordinates are not on the curve."""
     if algorithm == "EdDSA":
         if not _is_on_ed25519(coordinates["x"]):
             raise ValueError("not on the curve")
@@ -64,9 +64,11 @@ def read_public(algorithm: Algorithm, coordinates: Mapping[str, bytes]) -> KeyPa
 
 
 def _is_on_ed25519(point: bytes) -> bool:
-    """Whether the square of the other coordinate has a root: RFC 8032 section 5.1.3. The library
-    takes any 32 bytes, and then verifies nothing with them. A square of zero is refused too: those
-    are the points of the orders 1 and 2, for which anybody can sign."""
+    """Whether the other coordinate exists: its square has a root (RFC 8032 section 5.1.3).
+
+    The library accepts any 32 bytes, and then verifies no signature with them. A square of zero is
+    refused too: it belongs to the points of order 1 and 2, for which anyone can sign.
+    """
     y = int.from_bytes(point, "little") & ~(1 << 255)
     square = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
     return y < _P and pow(square, (_P - 1) // 2, _P) == 1

@@ -1,9 +1,9 @@
-"""Passwords verified a moment ago, remembered by a keyed digest.
+"""Passwords that were verified a short time ago need no new hash.
 
-Rule: only a success is remembered, and never the password: an entry is an HMAC, by a key that dies
-with the process, over the account's id, *the stored hash as just read* and the password. A changed
-hash misses by construction, in every process. Whether the account is locked is not asked here:
-the caller has read the row.
+Rule: only a success is kept, and never the password. An entry is an HMAC over the account's id,
+the stored hash *as it was just read*, and the password; its key is random and lives only in the
+memory of this process. After a password change the hash differs, so the entry no longer matches,
+in every process. The caller has read the row, and has checked that the account is not locked.
 """
 
 import hmac
@@ -13,41 +13,41 @@ from threading import Lock
 
 from restauth.records import Account
 
-MAX_ENTRIES = 10_000  # about 2 MB; the one used longest ago goes first
+MAX_ENTRIES = 10_000  # about 2 MB; the entry that was used least recently goes first
 
 
 class CredentialCache:
-    """A bounded memory of `duration` seconds; 0 remembers nothing."""
+    """One for all services of a process on one database. Threads may share it."""
 
-    def __init__(self, duration: int) -> None:
-        self._duration = duration
+    def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._expiries: OrderedDict[bytes, int] = OrderedDict()
+        self._verified_at: OrderedDict[bytes, int] = OrderedDict()
         self._lock = Lock()
 
-    def holds(self, account: Account, password: str, now: int) -> bool:
-        """Whether this very password was verified against this very row within the duration."""
-        if not self._duration:
-            return False
-        digest = self._digest(account, password)
+    def find(self, candidate: Account, password: str, now: int, duration: int) -> Account | None:
+        """The candidate, if this password was verified against this row within `duration` seconds
+        before `now`; else None, and always with a duration of 0."""
+        if not duration:
+            return None
+        digest = self._digest(candidate, password)
         with self._lock:
-            expires_at = self._expiries.get(digest, 0)
-            if not now < expires_at <= now + self._duration:  # above: the clock was set back
-                return False
-            self._expiries.move_to_end(digest)
-            return True
+            verified_at = self._verified_at.get(digest)
+            # A time ahead of us was noted before the clock was set back.
+            if verified_at is None or not 0 <= now - verified_at < duration:
+                return None
+            self._verified_at.move_to_end(digest)
+        return candidate
 
-    def remember(self, account: Account, password: str, now: int) -> None:
-        if not self._duration:
-            return
+    def add(self, account: Account, password: str, now: int) -> None:
+        """Note that the password was verified against this row."""
         digest = self._digest(account, password)
         with self._lock:
-            self._expiries[digest] = now + self._duration
-            self._expiries.move_to_end(digest)
-            while len(self._expiries) > MAX_ENTRIES:
-                self._expiries.popitem(last=False)
+            self._verified_at[digest] = now
+            self._verified_at.move_to_end(digest)
+            while len(self._verified_at) > MAX_ENTRIES:
+                self._verified_at.popitem(last=False)
 
     def _digest(self, account: Account, password: str) -> bytes:
-        # The hash has one length per form and no NUL; so the three parts cannot run together.
+        # A hash has a fixed length per form and no NUL, so the three parts cannot run together.
         message = f"{account.id}\0{account.password_hash}\0{password}".encode()
         return hmac.digest(self._key, message, "sha256")

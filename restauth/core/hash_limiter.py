@@ -1,7 +1,8 @@
-"""How many password hashes may run at once.
+"""How many passwords may be hashed at the same time.
 
-Rule: a flood of logins must leave threads and a core for those who hold a token. Whoever finds
-neither a slot nor a place in the short queue is refused at once (`Busy`), with nothing computed.
+Rule: a flood of logins must leave threads and a core for clients that hold a token. A request that
+finds neither a free slot nor a place in the short queue is refused at once (`Busy`), before
+anything is computed.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from restauth.errors import Busy
 
 
 class HashLimiter:
-    """`slots` hashes run, `queue` more wait: keep the server's threads above their sum."""
+    """`slots` hashes run and `queue` more wait. Give the server more threads than their sum."""
 
     def __init__(self, slots: int, queue: int) -> None:
         self._running = BoundedSemaphore(slots)
@@ -22,14 +23,14 @@ class HashLimiter:
 
     @contextmanager
     def slot(self, *, leave: int = 0) -> Iterator[None]:
-        """Hold one slot while hashing. Raises Busy when the queue has no more than `leave` places
+        """Hold a slot while hashing. Raises Busy when the queue has no more than `leave` places
         left."""
         with self._lock:
             if self._taken + leave >= self._places:
                 raise Busy
             self._taken += 1
         try:
-            # No timeout: the queue is short and each hash before us ends by itself.
+            # No timeout: the queue is short, and each hash in front ends by itself.
             with self._running:
                 yield
         finally:

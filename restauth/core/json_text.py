@@ -1,21 +1,23 @@
-"""JSON text as RFC 8259 means it, and not one spelling more.
+"""A strict JSON parser: RFC 8259, with one reading for each text.
 
-Rule: the only JSON parser of the house: request bodies, token payloads and key files go through
-`parse`. It is total: any bytes give a value or `MalformedRequest`.
+Rule: request bodies, token payloads and key files are all read here. It is total: any bytes give a
+value or `MalformedJSON`.
 """
 
 import json
 import math
 from typing import Any, NoReturn
 
-from restauth.errors import MalformedRequest
+
+class MalformedJSON(ValueError):
+    """The text is not JSON, or not of the kind that is asked for."""
 
 
 def parse(raw: bytes) -> Any:
     """The value of a JSON document in strict UTF-8 (no BOM, RFC 8259 section 8.1).
 
-    Raises MalformedRequest for anything else, and for what the standard library lets pass:
-    duplicate members, NaN and infinities, lone surrogates, nesting beyond the recursion limit.
+    Raises MalformedJSON for anything else, and for what the standard library accepts: duplicate
+    members, NaN and infinities, lone surrogates, and nesting beyond the recursion limit.
     """
     try:
         text = raw.decode("utf-8")
@@ -25,24 +27,24 @@ def parse(raw: bytes) -> Any:
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-        if "\\" in text:  # only an escape can hide a lone surrogate in valid UTF-8
+        if "\\" in text:  # in valid UTF-8, only an escape can make a lone surrogate
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):  # UnicodeError is a ValueError
-        raise MalformedRequest("The text is not well-formed JSON.") from None
+        raise MalformedJSON("The text is not well-formed JSON.") from None
     return value
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """As `parse`, and the value is an object. Raises MalformedRequest."""
+    """As `parse`, for a text that is an object. Raises MalformedJSON."""
     value = parse(raw)
     if type(value) is not dict:
-        raise MalformedRequest("The JSON text is not an object.")
+        raise MalformedJSON("The JSON text is not an object.")
     return value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) != len(pairs):  # two readers could each believe another one of the two
+    if len(members) != len(pairs):  # two parsers could each take another one of the two values
         raise ValueError
     return members
 

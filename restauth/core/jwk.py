@@ -1,7 +1,7 @@
-"""A key ring as a JWK Set, and the keys that none may hold.
+"""A key ring as a JWK Set (RFC 7517), and the keys that are too weak for one.
 
-Rule: what cannot be read whole is refused, and so is every key that could be guessed. The private
-set (RFC 7517) is the file that we keep; the public one has no secret in it, whatever the ring.
+Rule: a set that is not well-formed as a whole is refused, and so is every key that could be
+guessed. The private set is our key file. The public set never holds a secret.
 """
 
 import json
@@ -11,12 +11,13 @@ from base64 import urlsafe_b64decode
 from typing import Any, cast
 
 from restauth.core import base64url, json_text
+from restauth.core.json_text import MalformedJSON
 from restauth.core.keyring import Algorithm, Key, KeyPair, KeyRing
-from restauth.errors import MalformedRequest, UnusableKeyRing
+from restauth.errors import UnusableKeyRing
 
 MIN_SECRET_LENGTH = 32  # bytes: HS256 wants a key as long as its digest, RFC 7518 section 3.2
-MAX_TIME = 253_402_300_799  # the year 9999 ends: what no calendar shows was never a time
-MIN_DISTINCT_BYTES = 12  # 32 random bytes have fewer about once in 10^20; a padded word often has
+MAX_TIME = 253_402_300_799  # the end of the year 9999: RFC 3339 can write no later time
+MIN_DISTINCT_BYTES = 12  # 32 random bytes have fewer about once in 10^20; padded words often do
 
 _KINDS: dict[str, dict[str, str]] = {
     "HS256": {"kty": "oct"},
@@ -24,8 +25,8 @@ _KINDS: dict[str, dict[str, str]] = {
     "ES256": {"kty": "EC", "crv": "P-256"},
 }
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Keys of 32 bytes and more that stand in published tutorials and standards (CVE-2025-45768 and its
-# kin: a library verifies with any key, so the guard stands here). Shorter ones fall by length.
+# Keys of 32 bytes and more from published tutorials and standards. Shorter ones are refused
+# by their length. A library verifies with any key (CVE-2025-45768), so we check.
 _PUBLISHED_KEYS = frozenset(
     {
         b"the quick brown fox jumps over the lazy dog",  # REST-auth
@@ -37,12 +38,12 @@ _PUBLISHED_KEYS = frozenset(
             "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow=="
         ),
         urlsafe_b64decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),
-        # The x of RFC 8037 appendix A.1, RFC 7515 appendix A.3 and RFC 7517 appendix A.2: a public
-        # half is judged as a secret is, for theirs are published.
+        # The x of RFC 8037 appendix A.1, RFC 7515 appendix A.3 and RFC 7517 appendix A.2. The
+        # public half is checked too: the secrets of these are published.
         urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
         urlsafe_b64decode("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU="),
         urlsafe_b64decode("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4="),
-        # Ed25519's points of order 8, for which anybody can sign; those of lesser orders look weak.
+        # Ed25519's points of order 8: anyone can sign for them. `asymmetric` refuses lower orders.
         bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
         bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
         bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
@@ -54,12 +55,12 @@ _PUBLISHED_KEYS = frozenset(
         bytes(range(1, 33)),
     }
 )
-# A public key in the place of a secret is known to everybody (PyJWT's advisory of 2022).
+# Marks of a public key, which is no secret (PyJWT's advisory CVE-2022-29217).
 _OTHER_KEYS = (b"BEGIN ", b"ssh-", b"ecdsa-", b'"kty"')
 
 
 def generate_key(now: int, algorithm: Algorithm) -> Key:
-    """A new key that signs. Raises UnusableKeyRing where the extra for its algorithm is missing."""
+    """A new key that signs. Raises UnusableKeyRing when its algorithm needs a missing library."""
     kid = secrets.token_urlsafe(9)
     if algorithm == "HS256":
         return Key(kid, secrets.token_bytes(MIN_SECRET_LENGTH), now, None)
@@ -70,12 +71,14 @@ def generate_key(now: int, algorithm: Algorithm) -> Key:
 
 
 def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
-    """Read a JWK Set. A ring that `signs` has every secret, and one key that is not retired; else
-    public halves will do, and also none: then all were withdrawn. Raises UnusableKeyRing, which
-    names the key but never its secret."""
+    """Read a JWK Set. Raises UnusableKeyRing, which names the key but never its secret.
+
+    A ring that `signs` needs all secrets, and exactly one key that is not retired. Otherwise public
+    halves are enough, and the set may be empty: then all keys were withdrawn.
+    """
     try:
         entries = json_text.parse_object(raw).get("keys")
-    except MalformedRequest:
+    except MalformedJSON:
         raise UnusableKeyRing("The key ring is not well-formed JSON.") from None
     if type(entries) is not list or (signs and not entries):
         raise UnusableKeyRing('The key ring has no list of "keys", or an empty one.')
@@ -88,8 +91,8 @@ def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
 
 
 def build(ring: KeyRing) -> bytes:
-    """The ring as a private JWK Set, one member to a line. `created_at` and `retired_at` are our
-    own members, epoch seconds; RFC 7517 section 4 lets others ignore them."""
+    """The ring as a private JWK Set, one member a line. `created_at` and `retired_at` are members
+    of our own, in epoch seconds; other software ignores them (RFC 7517 section 4)."""
     entries = [
         {
             **(key.pair.members if key.pair else {"kty": "oct"}),
@@ -104,7 +107,7 @@ def build(ring: KeyRing) -> bytes:
 
 
 def build_public(ring: KeyRing) -> dict[str, object]:
-    """The public halves as a JWK Set; an HS256 key has none."""
+    """The public halves as a JWK Set. An HS256 key has no public half."""
     return {"keys": [{**key.pair.members, **_labels(key)} for key in ring.keys if key.pair]}
 
 
@@ -117,11 +120,11 @@ def _parse_key(entry: Any, *, signs: bool) -> Key:
         raise UnusableKeyRing("A key of the key ring is not an object.")
     kid, algorithm = entry.get("kid"), entry.get("alg")
     if type(kid) is not str or not _KID.fullmatch(kid):
-        raise UnusableKeyRing('A key of the key ring has no usable "kid".')
+        raise UnusableKeyRing('A key of the key ring has no valid "kid".')
     kind = _KINDS.get(algorithm) if type(algorithm) is str else None
     if kind is None or entry.get("use") != "sig" or not kind.items() <= _strings(entry).items():
         raise UnusableKeyRing(
-            f'Key "{kid}" is no {", ".join(_KINDS)} signing key (kty, crv, alg, use).'
+            f'Key "{kid}" is not a signing key of {", ".join(_KINDS)} (kty, crv, alg, use).'
         )
     created_at, retired_at = entry.get("created_at", 0), entry.get("retired_at")
     times = (created_at,) if retired_at is None else (created_at, retired_at)
@@ -146,7 +149,7 @@ def _parse_secret(kid: str, text: Any) -> bytes:
 
 
 def _parse_pair(kid: str, algorithm: Algorithm, secret: bytes, entry: dict[str, Any]) -> KeyPair:
-    """Both halves, of the secret; or the public one, of its coordinates, where there is none."""
+    """Both halves, made of the secret; without a secret the public half, of its coordinates."""
     from restauth.core import asymmetric  # noqa: PLC0415 - which needs an extra
 
     coordinates = {name: base64url.parse(entry.get(name)) or b"" for name in ("x", "y")}
@@ -156,16 +159,16 @@ def _parse_pair(kid: str, algorithm: Algorithm, secret: bytes, entry: dict[str, 
         else:
             pair = asymmetric.read_public(algorithm, coordinates)
     except ValueError:
-        raise UnusableKeyRing(f'Key "{kid}" is no key of its curve.') from None
+        raise UnusableKeyRing(f'Key "{kid}" is not a key of its curve.') from None
     if not pair.members.items() <= _strings(entry).items():
-        raise UnusableKeyRing(f'The public half of key "{kid}" is not that of its secret.')
+        raise UnusableKeyRing(f'The public half of key "{kid}" does not belong to its secret.')
     if _is_weak(coordinates["x"]):
         raise _weakness(kid)
     return pair
 
 
 def _weakness(kid: str) -> UnusableKeyRing:
-    return UnusableKeyRing(f'Key "{kid}" is weak: short, famous, or far from random.')
+    return UnusableKeyRing(f'Key "{kid}" is weak: too short, published, or not random.')
 
 
 def _strings(entry: dict[str, Any]) -> dict[str, str]:
@@ -173,12 +176,19 @@ def _strings(entry: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_weak(secret: bytes) -> bool:
-    bare = secret.rstrip(b"\0")  # HMAC pads a key with zeros: K and K + NUL are one key
+    # HMAC pads a key with zero bytes, so K and K followed by NULs are the same key.
+    padded = {secret.rstrip(b"\0"), secret.rstrip(b"\0").strip(), secret.strip(b"\0 \t\r\n\v\f")}
+    is_short = len(secret) < MIN_SECRET_LENGTH
+    is_mostly_padding = len(secret.strip(b"\0")) < MIN_SECRET_LENGTH - 8
+    is_published = not _PUBLISHED_KEYS.isdisjoint(padded)
+    has_few_bytes = len(set(secret)) < MIN_DISTINCT_BYTES
+    is_repeated = secret in (secret + secret)[1:-1]  # a repeated word is a rotation of itself
+    is_other_key = any(mark in secret for mark in _OTHER_KEYS)
     return (
-        len(secret) < MIN_SECRET_LENGTH
-        or len(secret.strip(b"\0")) < MIN_SECRET_LENGTH - 8  # random keys have a NUL or two there
-        or not _PUBLISHED_KEYS.isdisjoint((bare, bare.strip(), secret.strip(b"\0 \t\r\n\v\f")))
-        or len(set(secret)) < MIN_DISTINCT_BYTES
-        or secret in (secret + secret)[1:-1]  # a word repeated is its own rotation
-        or any(mark in secret for mark in _OTHER_KEYS)
+        is_short
+        or is_mostly_padding
+        or is_published
+        or has_few_bytes
+        or is_repeated
+        or is_other_key
     )

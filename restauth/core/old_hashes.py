@@ -1,8 +1,8 @@
-"""Old password hashes, read only.
+"""Password hashes in the older forms that users of REST-auth bring along; they are only read.
 
-Rule: the forms that REST-auth's users bring along, each with bounds on every parameter, so that no
-row costs seconds or memory. Nothing is ever hashed anew in these forms. Passwords are taken as they
-were typed: no normalising, as it was then.
+Rule: every parameter has a bound, so that no stored row costs seconds or much memory. No new hash
+is made in these forms. Passwords are compared as they were typed, without normalisation, because
+they were hashed that way.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ import bcrypt
 from restauth.core import sha_crypt
 from restauth.core.passwords import MAX_COST, MIN_COST
 
-MAX_ITERATIONS = 1_000_000  # of PBKDF2 and of SHA-crypt; Werkzeug 3's and above passlib's
-MAX_SCRYPT_WORK = 2**20  # n * r * p: 128 MiB and the third of a second
-MAX_SCRYPT_R, MAX_SCRYPT_P = 32, 16  # Werkzeug writes 8 and 1; far more costs more than n * r * p
+MAX_ITERATIONS = 1_000_000  # of PBKDF2 and SHA-crypt: what Werkzeug 3 uses, more than passlib
+MAX_SCRYPT_WORK = 2**20  # n * r * p: 128 MiB, and about a third of a second
+MAX_SCRYPT_R, MAX_SCRYPT_P = 32, 16  # Werkzeug uses 8 and 1; n * r * p alone is no bound
 MAX_SHA_CRYPT_LENGTH = 512  # bytes of a password: each round reads it up to twice
 
 _PBKDF2 = re.compile(
     r"pbkdf2:(?P<name>sha1|sha256|sha512)(:(?P<iterations>[1-9][0-9]{0,6}))?"
     r"\$(?P<salt>[!-#%-~]{1,128})\$(?P<digest>[0-9a-f]+)"
 )
-_PBKDF2_DEFAULT = 150_000  # Werkzeug 0.15 to 1.x, where the number is left out
+_PBKDF2_DEFAULT = 150_000  # Werkzeug 0.15 to 1.x, for a hash without the number
 _SCRYPT = re.compile(
     r"scrypt:(?P<n>[1-9][0-9]{0,6}):(?P<r>[1-9][0-9]{0,2}):(?P<p>[1-9][0-9]{0,2})"
     r"\$(?P<salt>[!-#%-~]{1,128})\$(?P<digest>[0-9a-f]{128})"
 )
 _BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-_BCRYPT_SHA256 = re.compile(  # passlib 1.6's: an unsalted SHA-256 inside
+_BCRYPT_SHA256 = re.compile(  # of passlib 1.6, with an unsalted SHA-256 inside
     r"\$bcrypt-sha256\$(?P<ident>2[ab]),(?P<cost>[1-9][0-9]?)"
     r"\$(?P<salt>[./A-Za-z0-9]{21}[.Oeu])\$(?P<digest>[./A-Za-z0-9]{31})"
 )
@@ -44,8 +44,8 @@ _SHA_CRYPT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class OldHash:
-    """A hash that can be checked. `cost` is bcrypt's, where it is bcrypt; elsewhere None. `work`
-    orders the hashes of one kind by their time."""
+    """A parsed hash. `cost` is bcrypt's, and None for other kinds. `work` orders the hashes of one
+    kind by the time that they take."""
 
     kind: str
     cost: int | None
@@ -54,7 +54,7 @@ class OldHash:
 
 
 def parse(password_hash: str) -> OldHash | None:
-    """None for a form that is unknown, damaged, or beyond its bounds."""
+    """None for a hash that is unknown, damaged, or beyond the bounds."""
     for pattern, read in _FORMS:
         match = pattern.fullmatch(password_hash)
         if match:
@@ -104,7 +104,7 @@ def _read_bcrypt(match: re.Match[str]) -> OldHash | None:
     if not MIN_COST <= cost <= MAX_COST:
         return None
     stored = match[0].encode("ascii")
-    # What made these hashes cut at 72 bytes; bcrypt 5 raises instead, so we cut.
+    # The library that made these hashes cut passwords at 72 bytes. bcrypt 5 raises instead.
     return OldHash(
         "bcrypt",
         cost,

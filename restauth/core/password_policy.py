@@ -1,13 +1,14 @@
 """What makes a new password acceptable, and the reason when it is not.
 
-Rule: asked only when a password is set, never at a login. The whole password is compared, as NIST
-SP 800-63B-4 section 3.1.1.2 says: no composition rules, no hints, and the reason is given.
+Rule: asked only when a password is set, never at a login. As NIST SP 800-63B-4 section 3.1.1.2
+says, the whole password is compared with a list, no kinds of characters are demanded, and the
+reason of a refusal is given.
 """
 
 from collections.abc import Iterable, Set
 from unicodedata import normalize
 
-MIN_LENGTH = 15  # characters, counted by code point: the password is the only factor
+MIN_LENGTH = 15  # characters (code points): for a password that is the only factor
 
 
 def find_fault(
@@ -15,34 +16,34 @@ def find_fault(
 ) -> str | None:
     """Why the password is refused; None when it is acceptable.
 
-    `own_words` are the user's name and the service's. The lists hold common passwords in the form
-    of `folded`: of MIN_LENGTH and more, and shorter ones, which are refused doubled or strung
-    together.
+    `own_words` are the names of the user and of the service. The lists hold common passwords in
+    the form of `folded`: one has those of MIN_LENGTH and more; the other has shorter ones, which
+    are refused when a password consists of nothing else.
     """
     if len(normalize("NFC", password)) < MIN_LENGTH:
         return f"A password has at least {MIN_LENGTH} characters."
     text = folded(password)
-    own = {folded(word) for word in own_words if word}
+    own = {folded(word) for word in own_words}
     if text in long_list:
         return "This password is on the list of common passwords."
     if text in own:
         return "This password is the name of the user or of the service."
-    if _is_strung_together(text, own | short_list):
+    if _is_made_of(text, own | short_list):
         return "This password is made of common passwords or of names alone."
     return None
 
 
 def folded(text: str) -> str:
-    """The form in which passwords are compared with a list: case does not make one uncommon."""
+    """The form in which passwords are compared with a list: upper case does not help."""
     return normalize("NFC", text).casefold()
 
 
-def _is_strung_together(text: str, words: Set[str]) -> bool:
-    """Whether the text is nothing but words, one after another, or one character repeated."""
+def _is_made_of(text: str, words: Set[str]) -> bool:
+    """Whether the text is only words, one after another, or one repeated character."""
     if len(set(text)) == 1:
         return True
     longest = max(map(len, words), default=0)
-    reached = {0}  # the places in the text up to which it is words
+    reached = {0}  # the positions up to which the text consists of words
     for end in range(1, len(text) + 1):
         if any(
             text[start:end] in words

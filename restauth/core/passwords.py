@@ -1,9 +1,9 @@
-"""Hash a password, verify one, say when a hash is stale.
+"""Hash a password, and compare a password with a hash.
 
-Rule: this file turns passwords into bytes and compares them; it does not know whose they are. The
-form is passlib's bcrypt-sha256, version 2: bcrypt(base64(HMAC-SHA256(key=salt, NFC(password)))).
-The inner HMAC lifts bcrypt's 72-byte limit, and its salt keeps a leaked plain SHA-256 of the same
-password from being tried against our rows ("shucking").
+Rule: this file turns passwords into bytes and compares them. It does not know whose they are. The
+form is version 2 of passlib's bcrypt-sha256: bcrypt(base64(HMAC-SHA256(salt, NFC(password)))). The
+HMAC lifts bcrypt's limit of 72 bytes. Because it is salted, an unsalted SHA-256 of the password
+that leaked elsewhere cannot be tried against our hashes (an attack called "password shucking").
 """
 
 import hmac
@@ -13,33 +13,32 @@ from unicodedata import normalize
 
 import bcrypt
 
-MAX_LENGTH = 1024  # characters; before normalising, which is slow on long runs of marks
+MAX_LENGTH = 1024  # characters; checked first, because normalising can be slow
 MIN_COST, MAX_COST = 4, 15  # a stored cost of 31 would be days of CPU for one request
 
 _STORED = re.compile(
     r"\$bcrypt-sha256\$v=2,t=2b,r=(?P<cost>[1-9][0-9]?)"
-    # 128 bits in 22 characters leave the last one four values; bcrypt raises on the others
+    # 22 characters hold 132 bits and the salt has 128: bcrypt raises on other last characters.
     r"\$(?P<salt>[./A-Za-z0-9]{21}[.Oeu])\$(?P<digest>[./A-Za-z0-9]{31})"
 )
 
 
 def is_acceptable(password: str) -> bool:
-    """Whether `hash` and `verify` take it: 1 to 1024 characters, no lone surrogate."""
+    """Whether it can be hashed: 1 to 1024 characters, no lone surrogate (half of a character)."""
     return 1 <= len(password) <= MAX_LENGTH and not re.search("[\ud800-\udfff]", password)
 
 
 def hash(password: str, cost: int) -> str:
-    """A new salted hash of an acceptable password; bcrypt does 2^cost rounds."""
+    """A new salted hash of an acceptable password; bcrypt computes 2^cost rounds."""
     salt = _new_salt(cost)
     return f"$bcrypt-sha256$v=2,t=2b,r={cost}${salt}${_digest(password, cost, salt)}"
 
 
-def verify(password: str, password_hash: str | None, cost: int) -> bool:
-    """Whether an acceptable password is the one hashed, with the work of `cost` in any case.
+def matches(password: str, password_hash: str | None, cost: int) -> bool:
+    """Whether an acceptable password is the one that was hashed, with the work of `cost` always.
 
-    None stands for a name that nobody has. A hash in no known form matches nothing, and one that
-    is cheaper than `cost` is topped up: the time tells neither from a good row with a wrong
-    password.
+    None stands for an unknown username. None and a hash of no known form match no password. A hash
+    of a lower cost is topped up. So the time tells neither of them from a wrong password.
     """
     stored_cost, salt, stored_digest = _parse(password_hash or "") or (cost, _new_salt(cost), "")
     digest = _digest(password, stored_cost, salt)
@@ -48,20 +47,15 @@ def verify(password: str, password_hash: str | None, cost: int) -> bool:
 
 
 def burn_rounds(rounds: int) -> None:
-    """Compute that many rounds of bcrypt, to within its cheapest hash, for their time alone."""
+    """Compute that many rounds of bcrypt, to within its cheapest hash, only for their time."""
     for cost in range(MAX_COST, MIN_COST - 1, -1):
         while rounds >= 1 << cost:
             _digest("", cost, "." * 22)
             rounds -= 1 << cost
 
 
-def needs_rehash(password_hash: str | None, cost: int) -> bool:
-    """Whether the next correct login should replace this hash."""
-    return cost_of(password_hash) != cost
-
-
 def cost_of(password_hash: str | None) -> int | None:
-    """The cost of a hash of the current form; None for one that is damaged or of another form."""
+    """The cost of a hash of the current form; None for a damaged hash or another form."""
     parts = _parse(password_hash or "")
     return parts[0] if parts else None
 

@@ -1,8 +1,9 @@
-"""The refresh token: its form, made and checked.
+"""The refresh token: the id of a session and the number of the token, with a MAC.
 
-Rule: a refresh token is the number of a session's turn, sealed. Nothing of its text is stored, so
-that a stolen database opens nothing; whether it is this turn's is for `sessions` to ask. The seal
-is an HMAC by a key derived from the ring's key, never by the signing key itself: one key, one use.
+Rule: no part of a refresh token is stored, so a stolen database cannot make one. Whether the number
+is the current one is decided by `domain.sessions`. The MAC (message authentication code, here
+HMAC-SHA256) uses a key derived from the signing key, never the signing key itself: one key, one
+use.
 """
 
 import hmac
@@ -10,45 +11,45 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from restauth.core import base64url
+from restauth.core import base64url, session_ids
 from restauth.core.keyring import Key
 from restauth.errors import BadCredentials
 
 _VERSION = "r1"
 _LABEL = b"restauth refresh token, version 1"
-# version . kid . session id . counter . seal: five parts, so that no parser takes it for a JWT
+# version . kid . session id . counter . MAC: five parts, so that no parser takes it for a JWT
 _SHAPE = re.compile(
-    r"r1\.(?P<kid>[A-Za-z0-9_-]{1,64})\.(?P<session_id>[A-Za-z0-9_-]{22})"
-    r"\.(?P<counter>0|[1-9][0-9]{0,9})\.(?P<seal>[A-Za-z0-9_-]{43})"
+    rf"r1\.(?P<kid>[A-Za-z0-9_-]{{1,64}})\.(?P<session_id>{session_ids.PATTERN})"
+    r"\.(?P<counter>0|[1-9][0-9]{0,9})\.(?P<mac>[A-Za-z0-9_-]{43})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshClaims:
-    """Which refresh token of which session."""
+    """Which refresh token of which session; the first one has the counter 0."""
 
     session_id: str
     counter: int
 
 
-def build(turn: RefreshClaims, key: Key) -> str:
-    """The token of a turn: the same turn and key give the same text."""
-    text = f"{_VERSION}.{key.kid}.{turn.session_id}.{turn.counter}"
-    return f"{text}.{_seal(text, key)}"
+def build(claims: RefreshClaims, key: Key) -> str:
+    """The token. The same claims and the same key give the same text."""
+    text = f"{_VERSION}.{key.kid}.{claims.session_id}.{claims.counter}"
+    return f"{text}.{_mac(text, key)}"
 
 
-def parse(token: str, find_key: Callable[[str], Key | None]) -> RefreshClaims:
-    """The turn, if the seal is by one of our keys. Raises BadCredentials."""
+def verify(token: str, find_key: Callable[[str], Key | None]) -> RefreshClaims:
+    """The claims, if the MAC was made with one of our keys. Raises BadCredentials."""
     match = _SHAPE.fullmatch(token)
     key = find_key(match["kid"]) if match else None
     if match is None or key is None:
         raise BadCredentials
-    text, _, seal = token.rpartition(".")
-    if not hmac.compare_digest(seal.encode("ascii"), _seal(text, key).encode("ascii")):
+    text, _, mac = token.rpartition(".")
+    if not hmac.compare_digest(mac.encode("ascii"), _mac(text, key).encode("ascii")):
         raise BadCredentials
     return RefreshClaims(match["session_id"], int(match["counter"]))
 
 
-def _seal(text: str, key: Key) -> str:
+def _mac(text: str, key: Key) -> str:
     derived = hmac.digest(key.secret, _LABEL, "sha256")
     return base64url.build(hmac.digest(derived, text.encode("ascii"), "sha256"))

@@ -1,8 +1,8 @@
-"""The code by which an operator lets somebody set a new password: its form.
+"""The code with which a user sets a new password: how it is made and read.
 
-Rule: a code is a selector, which finds one row, and a secret, of which only a digest is stored: a
-guess can aim at one account alone, and a stolen database has no code. 144 random bits need no slow
-hash.
+Rule: a code is a selector, which finds one row, and a secret, of which only a digest is stored. So
+a guess is aimed at one account, and a stolen database holds no code. With 144 random bits, a fast
+hash is enough.
 """
 
 import hmac
@@ -18,25 +18,31 @@ _SHAPE = re.compile(r"(?P<selector>[A-Za-z0-9_-]{12})\.(?P<secret>[A-Za-z0-9_-]{
 
 @dataclass(frozen=True, slots=True)
 class ResetCode:
+    """A code in its two parts."""
+
     selector: str
     secret: str = field(repr=False)
 
     def build(self) -> str:
+        """The text that the user types."""
         return f"{self.selector}.{self.secret}"
 
     @property
     def secret_digest(self) -> str:
+        """What is stored of the secret: SHA-256, in hexadecimal."""
         return sha256(self.secret.encode("ascii")).hexdigest()
 
     def matches(self, secret_digest: str) -> bool:
+        """Whether the digest is that of the secret, in constant time."""
         return hmac.compare_digest(self.secret_digest, secret_digest)
 
 
 def generate() -> ResetCode:
+    """A new random code."""
     return ResetCode(secrets.token_urlsafe(9), secrets.token_urlsafe(18))
 
 
 def parse(code: str) -> ResetCode | None:
-    """None when it has not the form of a code."""
+    """None for a text that does not have the form of a code."""
     match = _SHAPE.fullmatch(code)
     return ResetCode(match["selector"], match["secret"]) if match else None

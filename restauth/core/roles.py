@@ -1,7 +1,8 @@
-"""Plain names for what somebody may do elsewhere.
+"""Roles: plain names for what a user may do in your application.
 
-Rule: restauth gives roles out and never asks for one itself. They are read from the store with
-each credential, so that one taken away is gone at once.
+Rule: restauth stores roles and shows them; no route of restauth itself asks for one, except that
+`/api/verify?role=…` asks for yours. They are read with each credential, so that a role that was
+taken away is gone at once.
 """
 
 import re
@@ -9,21 +10,22 @@ from collections.abc import Iterable
 
 from restauth.errors import UnacceptableRoles
 
-MAX_ROLES = 32  # a user; a token has to carry them all
+MAX_ROLES = 32  # of one user; a token has to carry them all
 
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def is_role(text: object) -> bool:
+    """Whether a user could have this role."""
     return isinstance(text, str) and _ROLE.fullmatch(text) is not None
 
 
 def changed(roles: Iterable[str], added: Iterable[str], removed: Iterable[str]) -> tuple[str, ...]:
-    """The roles in alphabetical order after the change. Raises UnacceptableRoles."""
+    """The roles after the change, in alphabetical order. Raises UnacceptableRoles."""
     added, removed = set(added), set(removed)
     for role in added | removed:
         if not is_role(role):
-            raise UnacceptableRoles(f"{role!r} is no role: it must match {_ROLE.pattern}")
+            raise UnacceptableRoles(f"{role!r} is not a role: it must match {_ROLE.pattern}")
     result = (set(roles) | added) - removed
     if len(result) > MAX_ROLES:
         raise UnacceptableRoles(f"A user has at most {MAX_ROLES} roles.")

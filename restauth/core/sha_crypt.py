@@ -1,8 +1,7 @@
-"""SHA-crypt, `$5$` and `$6$`, checked in pure Python: the hashes of REST-auth before April 2020.
+"""SHA-crypt (`$5$` and `$6$`) in pure Python: the hashes of REST-auth before April 2020.
 
-Rule: read only; nobody makes such a hash any more, and Python has no module for it since 3.13. The
-algorithm is Ulrich Drepper's "Unix crypt using SHA-256 and SHA-512", version 0.6; the numbers in
-the comments are its steps.
+Rule: read only. Python has no module for these hashes since 3.13. The algorithm is Ulrich Drepper's
+"Unix crypt using SHA-256 and SHA-512", version 0.6; the numbers in the comments are its steps.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ def digest(password: bytes, salt: bytes, rounds: int, name: str) -> str:
     result = new(bits).digest()  # 12
     p = _repeated(new(password * len(password)).digest(), len(password))  # 13 to 16
     s = _repeated(new(salt * (16 + result[0])).digest(), len(salt))  # 17 to 20
-    # 21, with the six kinds of rounds joined beforehand: the loop is all of the time
+    # 21. The six kinds of rounds are joined before the loop, which takes nearly all the time.
     odd, even = [p, p + s, p + p, p + s + p], [p, s + p, p + p, s + p + p]
     for number in range(rounds):
         kind = (number % 3 != 0) + 2 * (number % 7 != 0)
@@ -36,7 +35,7 @@ def digest(password: bytes, salt: bytes, rounds: int, name: str) -> str:
 
 
 def matches(password: bytes, salt: bytes, rounds: int, name: str, expected: str) -> bool:
-    """In constant time as to the digest."""
+    """Whether it is the password of the expected digest, compared in constant time."""
     return hmac.compare_digest(digest(password, salt, rounds, name).encode(), expected.encode())
 
 

@@ -1,8 +1,8 @@
-"""How long to wait after failed logins.
+"""The throttle: how long to wait after failed attempts.
 
-Rule: an attempt is booked as a failure before its hash is computed, so that parallel guesses do not
-slip through, and a success takes it back. What is counted is the same for names that nobody has.
-Pure: counts in, counts out; the store keeps them, for all processes.
+Rule: an attempt is counted as a failure before its password is hashed, so that parallel guesses
+cannot exceed the limit; a success takes that back. An unknown username is counted as a known one.
+Pure: counts in, counts out. The store keeps the counts, for all processes.
 """
 
 import re
@@ -16,57 +16,63 @@ from restauth.records import FailureCount
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
 PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
 
-Key = tuple[str, str]  # what a name is counted by, and the peer's network; empty stands for any
+# What is counted: (name, network). An empty name is any name, an empty network any network.
+Subject = tuple[str, str]
+Counts = Mapping[Subject, FailureCount]
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """The limits; 0 turns one off.
+    """The limits. A limit of 0 is turned off.
 
-    `free_failures` of a name from one peer cost no wait, then 1, 2, 4, ... seconds up to MAX_WAIT.
-    `max_failures` of a name, in a row and from anywhere, shut its password until an operator
-    opens it. `peer_failures` of one peer within PEER_WINDOW block the peer for the rest of it.
+    After `free_failures` of a name from one network, the waits are 1, 2, 4, ... seconds, up to
+    MAX_WAIT. After `max_failures` of a name in a row, from anywhere, its password is shut: it is
+    refused until the operator opens it. After `peer_failures` of one network within PEER_WINDOW,
+    the network is refused for the rest of the window.
     """
 
     free_failures: int
     max_failures: int
     peer_failures: int
 
-    def wait(self, failures: Mapping[Key, FailureCount], now: int) -> int:
-        """Whole seconds until another attempt is worth making; 0 when it may be made now. A name
-        that is shut stays so until an operator opens it, and says MAX_WAIT each time."""
-        return max((self._wait(key, counted, now) for key, counted in failures.items()), default=0)
+    def wait(self, counts: Counts, now: int) -> int:
+        """Seconds until another attempt is allowed; 0 when it is allowed now. For a password that
+        is shut, always MAX_WAIT."""
+        return max(
+            (self._wait(subject, count, now) for subject, count in counts.items()), default=0
+        )
 
-    def booked(
-        self, name: str, peer: str, failures: Mapping[Key, FailureCount], now: int
-    ) -> dict[Key, FailureCount]:
-        """The counts after one more failure. `name` is empty when no account is at stake."""
+    def after_failure(self, name: str, peer: str, counts: Counts, now: int) -> Counts:
+        """The counts after one more failure. `name` is empty when no account is concerned."""
         network = network_of(peer)
-        booked = {}
+        result = {}
         if name:
-            booked[name, ""] = FailureCount(_count(failures, (name, "")) + 1, now, 0)
-            count = _count(failures, (name, network)) + 1
-            booked[name, network] = FailureCount(count, now, now + self._delay(count))
-        # Behind a loopback or private address stands a proxy, and behind that everybody.
+            result[name, ""] = FailureCount(_count(counts, (name, "")) + 1, now, 0)
+            count = _count(counts, (name, network)) + 1
+            result[name, network] = FailureCount(count, now, now + self._delay(count))
+        # Behind a loopback or private address there may be a proxy, and behind it many clients.
         if is_global(peer):
-            booked["", network] = self._next_of_peer(failures.get(("", network)), now)
-        return booked
+            result["", network] = self._next_of_network(counts.get(("", network)), now)
+        return result
 
-    def forgiven(self, failures: Mapping[Key, FailureCount]) -> dict[Key, FailureCount | None]:
-        """What a success leaves: nothing of the name; of the peer all but this attempt, so that
-        one's own account does not pay for guesses at others'."""
+    def after_success(self, counts: Counts) -> Mapping[Subject, FailureCount | None]:
+        """The counts after a success, None for a count that is removed. The counts of the name
+        are. Of the network, only this attempt is taken back: an attacker with an account of his
+        own must not clear the count of his guesses at others."""
         return {
-            key: None if key[0] else self._of_peer(max(counted.count - 1, 0), counted.counted_from)
-            for key, counted in failures.items()
+            subject: None
+            if subject[0]
+            else self._of_network(max(count.count - 1, 0), count.counted_from)
+            for subject, count in counts.items()
         }
 
-    def _wait(self, key: Key, counted: FailureCount, now: int) -> int:
-        name, network = key
+    def _wait(self, subject: Subject, count: FailureCount, now: int) -> int:
+        name, network = subject
         if name and not network:
-            is_shut = 0 < self.max_failures <= counted.count
+            is_shut = 0 < self.max_failures <= count.count
             return MAX_WAIT if is_shut else 0
-        # An end further ahead than MAX_WAIT can only come from a clock since set back: ignore it.
-        return counted.blocked_until - now if now < counted.blocked_until <= now + MAX_WAIT else 0
+        # An end further ahead than MAX_WAIT was noted before the clock was set back: ignore it.
+        return count.blocked_until - now if now < count.blocked_until <= now + MAX_WAIT else 0
 
     def _delay(self, count: int) -> int:
         excess = count - self.free_failures
@@ -74,42 +80,42 @@ class Throttle:
             return 0
         return min(MAX_WAIT, 1 << min(excess - 1, 10))
 
-    def _next_of_peer(self, counted: FailureCount | None, now: int) -> FailureCount:
-        if counted is None or not 0 <= now - counted.counted_from < PEER_WINDOW:
-            return self._of_peer(1, now)
-        return self._of_peer(counted.count + 1, counted.counted_from)
+    def _next_of_network(self, count: FailureCount | None, now: int) -> FailureCount:
+        if count is None or not 0 <= now - count.counted_from < PEER_WINDOW:
+            return self._of_network(1, now)
+        return self._of_network(count.count + 1, count.counted_from)
 
-    def _of_peer(self, count: int, counted_from: int) -> FailureCount:
+    def _of_network(self, count: int, counted_from: int) -> FailureCount:
         is_blocked = 0 < self.peer_failures <= count
         return FailureCount(count, counted_from, counted_from + PEER_WINDOW if is_blocked else 0)
 
 
 @lru_cache(maxsize=1024)
 def network_of(peer: str) -> str:
-    """What one client can choose from: an IPv4 address, or a /64 of IPv6."""
+    """The addresses that one client can choose from: an IPv4 address, or a /64 of IPv6."""
     address = _parse_peer(peer)
     if address is None:
-        return peer[:64] or "-"  # a Unix socket has no address; never empty: that is "any peer"
+        return peer[:64] or "-"  # a Unix socket has no address; empty would mean any network
     if isinstance(address, IPv4Address):
         return str(address)
     return str(ip_network((address, 64), strict=False).network_address)
 
 
 def is_global(peer: str) -> bool:
-    """Whether the peer is counted by itself, whatever the name."""
+    """Whether the failures of the peer are added up over all names."""
     address = _parse_peer(peer)
     return address is not None and address.is_global
 
 
 def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
-    # A proxy may put brackets and a port around an address, and a link-local one names its zone.
-    bare = re.sub(r"^\[([^]]*)\](:[0-9]+)?$", r"\1", peer).partition("%")[0]
+    # A proxy may add brackets and a port to an address.
+    bare = re.sub(r"^\[([^]]*)\](:[0-9]+)?$", r"\1", peer)
     try:
-        address = ip_address(bare)
+        address = ip_address(bare)  # a link-local address may name its zone
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _count(failures: Mapping[Key, FailureCount], key: Key) -> int:
-    return failures[key].count if key in failures else 0
+def _count(counts: Counts, subject: Subject) -> int:
+    return counts[subject].count if subject in counts else 0

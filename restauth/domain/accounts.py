@@ -1,8 +1,8 @@
-"""The life of an account: registered, changed, locked, deleted.
+"""Accounts: register, change, reset, lock, delete.
 
 Rule: every password that is set passes here, over HTTP or at the command line, and obeys the
-policy. Who somebody is has been decided before: by the owner's password or code (`logins`), or by
-being the operator.
+policy. Who asks was decided before: the user, whose password was just verified, or the operator.
+Only a reset code is verified here.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +13,7 @@ from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
 from restauth.core.roles import changed
-from restauth.domain.audit import Event, record, record_failure
-from restauth.domain.authentication import Authentication
+from restauth.domain.audit import AuditLog, Event
 from restauth.domain.throttling import LoginThrottle
 from restauth.errors import (
     AccountLocked,
@@ -28,116 +27,130 @@ from restauth.errors import (
 from restauth.records import OPERATOR, Account, Client
 from restauth.storage.store import Store
 
+# Tries of a reset code are counted by its selector, next to the names; no name has a NUL.
+_RESET_CODE = "\0reset code "
+
 
 class Accounts:
-    """`find_fault` says why a new password (with its user's name) is refused, or None;
+    """`find_fault` gives the reason why a new password, with its username, is refused, or None.
     `clock` gives epoch seconds.
 
-    Every method may raise StoreUnavailable, and those that set a password Busy.
+    Every method may raise StoreUnavailable. Those that set a password may raise Busy.
     """
 
     def __init__(
         self,
         store: Store,
-        authentication: Authentication,
-        attempts: LoginThrottle,
-        slots: HashLimiter,
+        throttle: LoginThrottle,
+        limiter: HashLimiter,
         hasher: Hasher,
+        audit: AuditLog,
         *,
         username_pattern: Pattern[str],
         find_fault: Callable[[str, str], str | None],
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        self._authentication = authentication
-        self._throttle = attempts
-        self._slots = slots
+        self._throttle = throttle
+        self._limiter = limiter
+        self._hasher = hasher
+        self._audit = audit
         self._username_pattern = username_pattern
         self._find_fault = find_fault
-        self._hasher = hasher
         self._clock = clock
 
     def find(self, user_id: int) -> Account:
-        """Raises UnknownUser."""
+        """The account with that id. Raises UnknownUser."""
         return _known(self._store.find_user(user_id))
 
     def find_by_name(self, username: str) -> Account:
-        """Raises UnknownUser."""
+        """The account of that name, in any spelling of it. Raises UnknownUser."""
         return _known(self._store.find_user_by_name(canonical(username)))
 
     def list(self) -> Iterator[Account]:
+        """All accounts in the order of their ids."""
         return self._store.list_users()
 
-    # By anybody, and by the owner
+    # For any client, and for the user
 
-    def register(self, username: str, password: str, client: Client = OPERATOR) -> int:
+    def register(
+        self,
+        username: str,
+        password: str,
+        client: Client = OPERATOR,
+        *,
+        roles: Iterable[str] = (),
+    ) -> int:
         """The id of the new account.
 
-        Raises UnacceptableUsername, UnacceptablePassword, UsernameTaken, and Throttled for a peer
-        that goes through the names to see which are taken.
+        Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken, and
+        Throttled for a peer that tries many names to see which are taken.
         """
         if not is_possible(username) or not self._username_pattern.fullmatch(username):
             raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
         self._refuse_unfit(password, username)
+        first_roles = changed((), roles, ())
         self._throttle.check("", client)
-        # Asked first only to spare the hash; what decides is the unique index.
+        # This look-up only saves the hash; the unique index decides.
         name = canonical(username)
         user_id = None
         if self._store.find_user_by_name(name) is None:
-            user_id = self._store.add_user(username, name, self._hash(password), self._clock())
+            user_id = self._store.add_user(
+                username, name, self._hash(password), self._clock(), first_roles
+            )
         if user_id is None:
             wait = self._throttle.reserve("", client)
-            record_failure(Event.REGISTRATION_FAILED, client, self._clock(), None, wait)
+            self._audit.record_failure(Event.REGISTRATION_FAILED, client, None, wait)
             raise UsernameTaken
-        self._record(Event.REGISTERED, client, user_id)
+        self._audit.record(Event.REGISTERED, client, user_id)
         self._throttle.reset(name)
         return user_id
 
     def change_password(self, account: Account, password: str, client: Client) -> None:
-        """A new password by its owner, whose old one was just verified; all sessions end.
+        """Set a new password for the user, whose old one was just verified; all sessions end.
 
         Raises UnacceptablePassword, and BadCredentials when the old one has meanwhile changed.
         """
         new_hash = self._hash_fit(password, account.username)
         if not self._store.set_password_hash(account.id, new_hash, account.password_version):
             raise BadCredentials
-        self._record(Event.PASSWORD_CHANGED, client, account.id)
+        self._audit.record(Event.PASSWORD_CHANGED, client, account.id)
 
     def reset_password(self, unverified_code: str, password: str, client: Client) -> None:
-        """A new password by an operator's code; all sessions end, and failures are forgotten.
+        """Set a new password with a reset code; all sessions end, and failures are forgotten.
 
-        Raises UnusableCode, Throttled; UnacceptablePassword, and then the code is still good.
+        Raises UnusableCode, Throttled; UnacceptablePassword, and then the code can be used again.
         """
         if not passwords.is_acceptable(password):
             raise UnacceptablePassword
-        account, selector = self._authentication.redeem(unverified_code, client)
+        account, selector = self._verify_reset_code(unverified_code, client)
         new_hash = self._hash_fit(password, account.username)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
-            self._record(Event.RESET_FAILED, client, account.id)
+            self._audit.record(Event.RESET_FAILED, client, account.id)
             raise UnusableCode
-        self._record(Event.PASSWORD_RESET, client, account.id)
+        self._audit.record(Event.PASSWORD_RESET, client, account.id)
         self._throttle.reset(canonical(account.username))
 
     def close(self, account: Account, client: Client) -> None:
-        """Delete the account by its owner, whose password was just verified.
+        """Delete the account for its user, whose password was just verified.
 
         Raises BadCredentials when the password has meanwhile changed.
         """
         if not self._store.delete_user(account.id, account.password_version):
             raise BadCredentials
-        self._record(Event.DELETED, client, account.id)
+        self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
-    # By the operator; each raises UnknownUser when the account has been deleted meanwhile
+    # For the operator. Each raises UnknownUser when the account has been deleted meanwhile.
 
     def set_password(self, account: Account, password: str) -> None:
-        """A new password; all sessions end, and failures are forgotten.
+        """Set a new password; all sessions end, and failures are forgotten.
 
         Raises UnacceptablePassword.
         """
         new_hash = self._hash_fit(password, account.username)
-        _expect(self._store.set_password_hash(account.id, new_hash))
-        self._record(Event.PASSWORD_CHANGED, OPERATOR, account.id)
+        _refuse_deleted(self._store.set_password_hash(account.id, new_hash))
+        self._audit.record(Event.PASSWORD_CHANGED, OPERATOR, account.id)
         self._throttle.reset(canonical(account.username))
 
     def make_reset_code(self, account: Account) -> str:
@@ -146,40 +159,67 @@ class Accounts:
             raise AccountLocked
         code = reset_codes.generate()
         expires_at = self._clock() + reset_codes.DURATION
-        _expect(
+        _refuse_deleted(
             self._store.set_reset_code(account.id, code.selector, code.secret_digest, expires_at)
         )
-        self._record(Event.RESET_CODE_MADE, OPERATOR, account.id)
+        self._audit.record(Event.RESET_CODE_MADE, OPERATOR, account.id)
         return code.build()
 
     def change_roles(
         self, account: Account, added: Iterable[str], removed: Iterable[str]
     ) -> tuple[str, ...]:
         """The roles after the change. Raises UnacceptableRoles."""
-        new_roles = self._store.change_roles(
-            account.id, lambda roles: changed(roles, added, removed)
-        )
-        if new_roles is None:
-            raise UnknownUser
-        record(Event.ROLES_CHANGED, OPERATOR, self._clock(), account.id, roles=new_roles)
-        return new_roles
+        added, removed = tuple(added), tuple(removed)
+        return self._write_roles(account, lambda roles: changed(roles, added, removed))
+
+    def set_roles(self, account: Account, roles: Iterable[str]) -> tuple[str, ...]:
+        """Exactly these roles, in alphabetical order. Raises UnacceptableRoles."""
+        new_roles = changed((), roles, ())
+        return self._write_roles(account, lambda _: new_roles)
 
     def lock(self, account: Account) -> None:
-        """No credential of this account is good from now on."""
-        _expect(self._store.lock_user(account.id, self._clock()))
-        self._record(Event.LOCKED, OPERATOR, account.id)
+        """Refuse every credential of this account from now on."""
+        _refuse_deleted(self._store.lock_user(account.id, self._clock()))
+        self._audit.record(Event.LOCKED, OPERATOR, account.id)
 
     def unlock(self, account: Account) -> None:
-        """The password is good again, and failures are forgotten."""
-        _expect(self._store.unlock_user(account.id))
-        self._record(Event.UNLOCKED, OPERATOR, account.id)
+        """Accept the password again, and forget its failures."""
+        _refuse_deleted(self._store.unlock_user(account.id))
+        self._audit.record(Event.UNLOCKED, OPERATOR, account.id)
         self._throttle.reset(canonical(account.username))
 
     def delete(self, account: Account) -> None:
-        """The account and all that is its own are gone; its id is never given again."""
-        _expect(self._store.delete_user(account.id))
-        self._record(Event.DELETED, OPERATOR, account.id)
+        """Delete the account and all that belongs to it. Its id is never used again."""
+        _refuse_deleted(self._store.delete_user(account.id))
+        self._audit.record(Event.DELETED, OPERATOR, account.id)
         self._throttle.reset(canonical(account.username))
+
+    def _verify_reset_code(self, unverified_code: str, client: Client) -> tuple[Account, str]:
+        """The account of the code, and the selector; the code stays valid until it is used.
+
+        Raises UnusableCode for a wrong, used or expired code alike; Throttled.
+        """
+        code = reset_codes.parse(unverified_code)
+        found = self._store.find_reset_code(code.selector, self._clock()) if code else None
+        # An unknown selector needs no count of its own: the peer that tries it is counted.
+        name = _RESET_CODE + code.selector if code and found else ""
+        self._throttle.check(name, client)
+        wait = self._throttle.reserve(name, client)
+        account = self._store.find_user(found[0]) if found else None
+        if code is None or found is None or account is None or not code.matches(found[1]):
+            self._audit.record_failure(Event.RESET_FAILED, client, account, wait)
+            raise UnusableCode
+        self._throttle.release(name, client)
+        return account, code.selector
+
+    def _write_roles(
+        self, account: Account, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        new_roles = self._store.change_roles(account.id, change)
+        if new_roles is None:
+            raise UnknownUser
+        self._audit.record(Event.ROLES_CHANGED, OPERATOR, account.id, roles=new_roles)
+        return new_roles
 
     def _refuse_unfit(self, password: str, username: str) -> None:
         if not passwords.is_acceptable(password):
@@ -193,12 +233,9 @@ class Accounts:
         return self._hash(password)
 
     def _hash(self, password: str) -> str:
-        # The last place is a login's: a flood of registrations must not keep everybody out.
-        with self._slots.slot(leave=1):
+        # The last place is kept for a login: a flood of registrations must not stop all logins.
+        with self._limiter.slot(leave=1):
             return self._hasher.hash(password)
-
-    def _record(self, event: Event, client: Client, user_id: int) -> None:
-        record(event, client, self._clock(), user_id)
 
 
 def _known(account: Account | None) -> Account:
@@ -207,6 +244,6 @@ def _known(account: Account | None) -> Account:
     return account
 
 
-def _expect(found: bool) -> None:
-    if not found:  # deleted by somebody else since it was read
+def _refuse_deleted(is_found: bool) -> None:
+    if not is_found:  # the account was deleted after it was read
         raise UnknownUser

@@ -1,22 +1,22 @@
-"""What happened to whom: one JSON line an event.
+"""The audit log: what happened to which account, one JSON line an event.
 
-Rule: the events of an account's life, failed ones too, go to the logger `restauth.audit`, and from
-there to a file if there is one. A line
-has the id of the user, never a name that nobody has: people type passwords into the wrong field.
-No password, token or code is ever given to `record`. OWASP ASVS 5.0 V16.
+Rule: an `AuditLog` belongs to one service, and ends with it. An event has the id of the user, and
+never an unknown username: it may be a password that was typed into the wrong field. No password,
+token or code is ever given to `record`. OWASP ASVS 5.0, chapter V16.
 """
 
 import json
 import logging
 import os
-import time
+from collections.abc import Callable
 from enum import Enum
 from logging.handlers import WatchedFileHandler
 
+from restauth.core import rfc3339
 from restauth.errors import UnusableFile
 from restauth.records import Account, Client
 
-_log = logging.getLogger("restauth.audit")
+LOGGER = "restauth.audit"  # gets the events of a service without a file of its own
 
 
 class Event(Enum):
@@ -44,46 +44,52 @@ class Event(Enum):
     DELETED = "deleted"
 
 
-def write_to(path: str) -> None:
-    """Append all events to a private file, which others may move away to begin a new one.
+class AuditLog:
+    """Writes to a private file that another program may rotate; without a path, to the logger
+    `restauth.audit`. `clock` gives epoch seconds. Raises UnusableFile."""
 
-    Raises UnusableFile.
-    """
-    path = os.path.abspath(path)
-    if path in [getattr(handler, "baseFilename", None) for handler in _log.handlers]:
-        return
+    def __init__(self, path: str, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._logger = logging.getLogger(LOGGER)
+        self._handler: logging.Handler | None = None
+        if path:
+            # A logger outside the tree of `logging.getLogger`: it goes when this object goes.
+            self._logger = logging.Logger(LOGGER, logging.INFO)
+            self._handler = _open(os.path.abspath(path))
+            self._logger.addHandler(self._handler)
+
+    def record(
+        self, event: Event, client: Client, user_id: int | None = None, **details: object
+    ) -> None:
+        """Write one line. `details` say what the event is about: a session id, roles, a number."""
+        line = {
+            "time": rfc3339.build(self._clock()),
+            "event": event.value,
+            "user_id": user_id,
+            "peer": client.peer,
+            **details,
+        }
+        self._logger.info("%s", json.dumps(line))
+
+    def record_failure(
+        self, event: Event, client: Client, account: Account | None, wait: int
+    ) -> None:
+        """Write that an attempt failed, and, if it begins a wait of `wait` seconds, that too: once
+        for each wait, not for each request that is refused during it."""
+        user_id = account.id if account else None
+        self.record(event, client, user_id)
+        if wait:
+            self.record(Event.THROTTLED, client, user_id, seconds=wait)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handler:
+            self._handler.close()
+
+
+def _open(path: str) -> logging.Handler:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-        _log.addHandler(WatchedFileHandler(path, encoding="ascii"))
+        return WatchedFileHandler(path, encoding="ascii")
     except OSError as error:
         raise UnusableFile(f"The audit log {path} cannot be written: {error.strerror}.") from None
-    _log.setLevel(logging.INFO)
-
-
-def record(
-    event: Event, client: Client, now: int, user_id: int | None = None, **more: object
-) -> None:
-    """Write one line. `more` is what the event is about: a session's id, a reason, roles."""
-    _log.info(
-        "%s",
-        json.dumps(
-            {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-                "event": event.value,
-                "user_id": user_id,
-                "peer": client.peer,
-                **more,
-            }
-        ),
-    )
-
-
-def record_failure(
-    event: Event, client: Client, now: int, account: Account | None, wait: int
-) -> None:
-    """Write that an attempt failed, and that it blocks the next ones for `wait` seconds: once for
-    each block, not for each request that runs into it."""
-    user_id = account.id if account else None
-    record(event, client, now, user_id)
-    if wait:
-        record(Event.THROTTLED, client, now, user_id, seconds=wait)

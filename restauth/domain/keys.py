@@ -1,12 +1,13 @@
-"""Which keys sign and verify now.
+"""The key ring in force: which keys sign and verify now.
 
-Rule: joins the ring (`core.keyring`) to its file (`storage.keyfile`) and decides nothing about a
-key. A running process follows the file, so that a rotation needs no restart; a file that cannot be
-read any more leaves the last good ring in force, and says so in the log.
+Rule: joins the ring (`core.keyring`) to its file (`storage.key_file`), and decides nothing about a
+key. A running process follows the file, so that a rotation needs no restart. When the file cannot
+be read any more, the ring that was read last stays in force, and the log says so.
 """
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 
 from restauth.core import jwk
@@ -20,8 +21,11 @@ _log = logging.getLogger("restauth")
 
 
 class SigningKeys:
-    """The ring in force. `max_duration` is how long, in seconds, the longest-lived token of a
-    retired key may live. Where nobody `signs`, a public JWK Set will do for a ring."""
+    """The keys of one key file.
+
+    `max_duration` is the longest life of a token, in seconds: so long a retired key is kept. With
+    `signs=False` the file may be a public JWK Set. `clock` gives epoch seconds.
+    """
 
     def __init__(
         self, file: KeyFile, clock: Callable[[], int], max_duration: int, *, signs: bool = True
@@ -31,26 +35,26 @@ class SigningKeys:
         self._clock = clock
         self._max_duration = max_duration
         self._lock = Lock()
-        # Swapped as one: whoever sees the new version must see the new ring.
+        # One tuple, replaced at once: a thread that sees the new version also sees the new ring.
         self._seen: tuple[Version, KeyRing] | None = None
-        self._reported: Version = ()  # the version that was last found unusable
+        self._reported: Version = ()  # the version that was found unusable last
 
     def open(self) -> None:
-        """Make the ring if there is none, and read it. Raises UnusableKeyRing."""
+        """Make the file if there is none, and read it. Raises UnusableKeyRing."""
         if self._file.read() is None:
             ring = KeyRing((jwk.generate_key(self._clock(), "HS256"),))
             self._file.create(jwk.build(ring))
         self.read()
 
     def read(self) -> None:
-        """Read the ring there is. Raises UnusableKeyRing."""
+        """Read the file. Raises UnusableKeyRing."""
         self._seen = self._read()
 
     @property
     def ring(self) -> KeyRing:
-        """What the file says now: one `lstat` for each look, one reading for each change.
+        """The ring of the file as it is now: one `lstat` for each call, one read for each change.
 
-        Raises UnusableKeyRing only if no ring has been read yet.
+        Raises UnusableKeyRing only if no ring was read before.
         """
         seen = self._seen
         if seen is None:
@@ -60,30 +64,29 @@ class SigningKeys:
         return seen[1]
 
     def public(self, duration: int) -> dict[str, object]:
-        """What may be shown of the keys that verify tokens which live `duration` seconds: a JWK
-        Set."""
-        return jwk.build_public(self.ring.pruned(self._clock(), duration))
+        """The public JWK Set of the keys that verify tokens of that duration, in seconds."""
+        return jwk.build_public(_pruned(self.ring, self._clock(), duration))
 
     def find(self, kid: str, duration: int) -> Key | None:
-        """The key to verify tokens with that live `duration` seconds."""
+        """The key that verifies tokens of that duration, in seconds."""
         return self.ring.find(kid, self._clock(), duration)
 
     def rotate(self, *, revoke: bool, algorithm: Algorithm | None = None) -> KeyRing:
-        """Add a signing key, of the algorithm in use if none is named; `revoke` drops the others at
-        once. Raises UnusableKeyRing."""
+        """Add a signing key, of the algorithm in use if none is named. With `revoke` the other keys
+        are dropped at once. Raises UnusableKeyRing."""
         now = self._clock()
 
         def change(ring: KeyRing) -> KeyRing:
             key = jwk.generate_key(now, algorithm or ring.signing_key.algorithm)
             if revoke:
                 return KeyRing((key,))
-            return ring.pruned(now, self._max_duration).rotated(key, now)
+            return _rotated(_pruned(ring, now, self._max_duration), key, now)
 
         return self._change(change)
 
     def prune(self) -> KeyRing:
         """Drop the keys whose last token has expired. Raises UnusableKeyRing."""
-        return self._change(lambda ring: ring.pruned(self._clock(), self._max_duration))
+        return self._change(lambda ring: _pruned(ring, self._clock(), self._max_duration))
 
     def _change(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         with self._file.lock():
@@ -95,21 +98,33 @@ class SigningKeys:
     def _follow(self, seen: tuple[Version, KeyRing]) -> tuple[Version, KeyRing]:
         with self._lock:
             if self._seen is not seen and self._seen is not None:
-                return self._seen  # another thread was quicker
+                return self._seen  # another thread has read the file meanwhile
             version = self._file.version()
             try:
                 self._seen = seen = self._read()
                 self._reported = ()
-            except UnusableKeyRing as error:  # tried again at the next look, and told once
+            except UnusableKeyRing as error:  # read again at the next call, but logged once
                 if version != self._reported:
-                    _log.error("%s The keys read before stay in force.", error)
+                    _log.error("%s The keys that were read before stay in force.", error)
                 self._reported = version
             return seen
 
     def _read(self) -> tuple[Version, KeyRing]:
-        # The version is taken before the bytes: at worst they are read once more.
+        # The version is taken before the bytes. In the other order, a change between the two would
+        # never be noticed; in this one, the file is at worst read once more.
         version = self._file.version()
         raw = self._file.read()
         if raw is None:
             raise UnusableKeyRing(f"There is no key ring {self._file.path}.")
         return version, jwk.parse(raw, signs=self._signs)
+
+
+def _rotated(ring: KeyRing, new_key: Key, now: int) -> KeyRing:
+    """The ring with a new signing key in front; the key that signed until now is retired."""
+    retired = (replace(key, retired_at=now) if key.retired_at is None else key for key in ring.keys)
+    return KeyRing((new_key, *retired))
+
+
+def _pruned(ring: KeyRing, now: int, duration: int) -> KeyRing:
+    """The ring without the keys that no unexpired token needs."""
+    return KeyRing(tuple(key for key in ring.keys if not key.is_spent(now, duration)))

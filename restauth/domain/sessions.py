@@ -1,35 +1,37 @@
-"""Who you are, by token.
+"""Sessions: begin one, issue and renew its tokens, end it.
 
-Rule: a token is good only while its session lives, and that is asked of the store each time:
-logout, lock, deletion and a new password end every token at once, in every process. A session
-begins with a password that was just verified, and nothing prolongs it. A refresh token is good for
-one turn; whoever comes with an older one has stolen it or was robbed, and the session ends.
+Rule: a session begins with a password that was just verified (or by the operator), and nothing
+prolongs it. A refresh token is used once: a later use of an older one means that it was stolen, and
+the session is ended. Whether a token is valid is decided by `domain.identification`.
 """
 
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from restauth.core import refresh_tokens
-from restauth.core.access_tokens import AccessTokens, Claims
+from restauth.core import refresh_tokens, session_ids
+from restauth.core.access_tokens import Claims
+from restauth.core.keyring import Key
 from restauth.core.refresh_tokens import RefreshClaims
-from restauth.domain.audit import Event, record
+from restauth.core.token_issuing import TokenIssuing
+from restauth.domain.audit import AuditLog, Event
 from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials
-from restauth.records import OPERATOR, Account, Caller, Client, IssuedTokens, Session, User
+from restauth.records import OPERATOR, Account, Client, IssuedTokens, Session, User
 from restauth.storage.store import Store
 
-GRACE = 10  # seconds in which the turn before is answered again: a lost reply, two tabs
+REFRESH_GRACE = 10  # seconds in which the last refresh token gives the same one again: a lost reply
 
 
 class Sessions:
-    """Durations are in seconds. Every method may raise StoreUnavailable."""
+    """Durations are in seconds; `clock` gives epoch seconds. Every method may raise
+    StoreUnavailable."""
 
     def __init__(
         self,
         store: Store,
         keys: SigningKeys,
-        tokens: AccessTokens,
+        tokens: TokenIssuing,
+        audit: AuditLog,
         *,
         token_duration: int,
         session_duration: int,
@@ -39,109 +41,95 @@ class Sessions:
         self._store = store
         self._keys = keys
         self._tokens = tokens
+        self._audit = audit
         self._token_duration = token_duration
         self._session_duration = session_duration
         self._refresh_duration = refresh_duration
         self._clock = clock
 
-    def identify(self, token: str) -> Caller:
-        """Whose token it is. Raises BadCredentials."""
-        now = self._clock()
-        claims = self._tokens.verify(
-            token, lambda kid: self._keys.find(kid, self._token_duration), now
-        )
-        session = self._store.find_session(claims.session_id, now)
-        if session is None or session.user_id != claims.user_id:
-            raise BadCredentials
-        user = User(session.user_id, session.username, session.roles, session.id, "token")
-        return Caller(user, session)
-
     def start(self, account: Account, client: Client) -> IssuedTokens:
-        """Begin a session whose access tokens a refresh token keeps renewing, until its own end.
+        """Begin a session with a refresh token, which renews its access tokens until its end.
 
         Raises BadCredentials when the account has changed since its password was verified.
         """
         now = self._clock()
-        end = now + self._refresh_duration
         session = replace(
             self._new_session(account, client, now),
-            expires_at=end,
+            expires_at=now + self._refresh_duration,
             refresh_counter=0,
             rotated_at=now,
         )
         self._add(session, account, client)
         return self._issue(session, now)
 
-    def issue(self, caller: Caller, client: Client) -> IssuedTokens:
-        """A new token: by password it begins a session, by token it stays in that one.
+    def issue(self, proof: Account | Session, client: Client) -> IssuedTokens:
+        """An access token: of a new session after a password, of the same session after a token.
 
-        Raises BadCredentials when the proof has lost its worth while it was on its way here, or
-        when the tokens of the session do not renew each other any more.
+        Raises BadCredentials when the account has changed since its password was verified, when
+        the session has ended, or when its tokens cannot be renewed any more.
         """
         now = self._clock()
-        if isinstance(caller.proof, Account):
-            session = self._new_session(caller.proof, client, now)
-            self._add(session, caller.proof, client)
+        if isinstance(proof, Account):
+            session = self._new_session(proof, client, now)
+            self._add(session, proof, client)
         else:
-            session = caller.proof
+            session = proof
             if not self._store.touch_session(session.id, now):
                 raise BadCredentials
-            record(Event.TOKEN_RENEWED, client, now, session.user_id, session_id=session.id)
+            self._audit.record(Event.TOKEN_RENEWED, client, session.user_id, session_id=session.id)
         return self._issue(replace(session, refresh_counter=None), now)
 
-    def preview(self, caller: Caller, client: Client) -> IssuedTokens:
-        """What `grant` would answer, in form and length, with nothing begun: for HEAD."""
+    def preview(self, proof: Account | Session, client: Client) -> IssuedTokens:
+        """What `issue` would give, in form and length, without beginning anything: for HEAD."""
         now = self._clock()
-        if isinstance(caller.proof, Account):
-            return self._issue(self._new_session(caller.proof, client, now), now)
-        if caller.proof.renewable_until <= now:
+        if isinstance(proof, Account):
+            return self._issue(self._new_session(proof, client, now), now)
+        if proof.renewable_until <= now:
             raise BadCredentials
-        return self._issue(replace(caller.proof, refresh_counter=None), now)
+        return self._issue(replace(proof, refresh_counter=None), now)
 
     def refresh(self, refresh_token: str, client: Client) -> IssuedTokens:
-        """The next turn: a new access token and the next refresh token.
+        """A new access token and the next refresh token.
 
-        Raises BadCredentials, one for all causes.
+        Raises BadCredentials, the same for all causes.
         """
         now = self._clock()
-        turn = refresh_tokens.parse(
-            refresh_token, lambda kid: self._keys.find(kid, self._refresh_duration)
-        )
+        claims = refresh_tokens.verify(refresh_token, self._find_key)
         is_next, session = self._store.rotate_session(
-            turn.session_id, turn.counter, now, now + self._session_duration
+            claims.session_id, claims.counter, now, now + self._session_duration
         )
-        if session is None:  # ended, expired, or of a locked user
-            record(Event.REFRESH_FAILED, client, now, session_id=turn.session_id)
+        if session is None:  # it has ended, or the user is locked
+            self._audit.record(Event.REFRESH_FAILED, client, session_id=claims.session_id)
             raise BadCredentials
-        if not is_next and not _is_in_grace(turn, session, now):
+        if not is_next and not _is_in_grace(claims, session, now):
             self._store.end_session(session.id, session.user_id)
-            record(Event.REFRESH_REUSE, client, now, session.user_id, session_id=session.id)
+            self._audit.record(Event.REFRESH_REUSE, client, session.user_id, session_id=session.id)
             raise BadCredentials
-        record(Event.REFRESHED, client, now, session.user_id, session_id=session.id)
+        self._audit.record(Event.REFRESHED, client, session.user_id, session_id=session.id)
         return self._issue(session, now)
 
     def list(self, user: User) -> list[Session]:
-        """The user's live sessions, the one used last first."""
+        """The live sessions of the user, the one used last first."""
         return self._store.list_sessions(user.id, self._clock())
 
     def end(self, user: User, session_id: str, client: Client) -> bool:
-        """Every token of the session is dead from now on. False when it is not the user's."""
+        """End the session, and with it all its tokens. False when the user has no such session."""
         has_ended = self._store.end_session(session_id, user.id)
         if has_ended:
-            record(Event.SESSION_ENDED, client, self._clock(), user.id, session_id=session_id)
+            self._audit.record(Event.SESSION_ENDED, client, user.id, session_id=session_id)
         return has_ended
 
     def end_all(self, user_id: int, client: Client = OPERATOR) -> int:
-        """End all sessions of the user; how many there were."""
+        """End all sessions of the user. The number of them."""
         count = self._store.end_sessions(user_id)
-        record(Event.SESSIONS_ENDED, client, self._clock(), user_id, count=count)
+        self._audit.record(Event.SESSIONS_ENDED, client, user_id, count=count)
         return count
 
     def _new_session(self, account: Account, client: Client, now: int) -> Session:
-        """A session that is not stored yet, without a refresh token."""
+        """A session that is not stored yet, without refresh tokens."""
         end = now + self._session_duration
         return Session(
-            id=secrets.token_urlsafe(16),  # 128 random bits
+            id=session_ids.generate(),
             user_id=account.id,
             username=account.username,
             roles=account.roles,
@@ -158,30 +146,33 @@ class Sessions:
     def _add(self, session: Session, account: Account, client: Client) -> None:
         if not self._store.add_session(session, account.password_version):
             raise BadCredentials
-        record(Event.SESSION_STARTED, client, session.created_at, account.id, session_id=session.id)
+        self._audit.record(Event.SESSION_STARTED, client, account.id, session_id=session.id)
 
     def _issue(self, session: Session, now: int) -> IssuedTokens:
-        """Tokens for a session: the access token, and the refresh token if it has a turn."""
+        """An access token for the session, and a refresh token if it has a counter."""
         key = self._keys.ring.signing_key
         duration = min(self._token_duration, session.expires_at - now)
         claims = Claims(
             session.user_id, session.id, session.username, session.roles, now, now + duration
         )
-        grant = IssuedTokens(session.id, self._tokens.issue(claims, key), duration)
+        issued = IssuedTokens(session.id, self._tokens.issue(claims, key), duration)
         if session.refresh_counter is None:
-            return grant
-        refresh_token = refresh_tokens.build(
-            RefreshClaims(session.id, session.refresh_counter), key
-        )
+            return issued
+        refresh_claims = RefreshClaims(session.id, session.refresh_counter)
         return replace(
-            grant, refresh_token=refresh_token, refresh_duration=session.expires_at - now
+            issued,
+            refresh_token=refresh_tokens.build(refresh_claims, key),
+            refresh_duration=session.expires_at - now,
         )
 
+    def _find_key(self, kid: str) -> Key | None:
+        return self._keys.find(kid, self._refresh_duration)
 
-def _is_in_grace(turn: RefreshClaims, session: Session, now: int) -> bool:
-    """Whether this is the turn just before the current one, moments after it was given on."""
+
+def _is_in_grace(claims: RefreshClaims, session: Session, now: int) -> bool:
+    """Whether this is the refresh token just before the current one, used a moment after it."""
     return (
-        session.refresh_counter == turn.counter + 1
+        session.refresh_counter == claims.counter + 1
         and session.rotated_at is not None
-        and abs(now - session.rotated_at) <= GRACE
+        and abs(now - session.rotated_at) <= REFRESH_GRACE
     )

@@ -1,68 +1,70 @@
-"""Failed attempts, counted for all processes.
+"""The throttle in force: failed attempts, counted for all processes.
 
-Rule: joins the limits (`core.throttle`) to their rows in the store. Every door at which a password
-or a code is checked calls `check`, then `reserve` before it looks, and `release` on success.
+Rule: joins the limits (`core.throttle`) to the counts in the store. Every check of a password or a
+code calls `check`, then `reserve` before it compares anything, and `release` after a success.
 """
 
 from collections.abc import Callable
 from hashlib import sha256
 
-from restauth.core.throttle import Throttle, is_global, network_of
+from restauth.core.throttle import Counts, Throttle, is_global, network_of
 from restauth.errors import Throttled
 from restauth.records import Client
-from restauth.storage.store import FailureCounts, Store
+from restauth.storage.store import Store
 
 
 class LoginThrottle:
-    """`name` is canonical, or empty where no account is at stake. Every method may raise
-    StoreUnavailable: an attempt that cannot be booked is not made."""
+    """`name` is always canonical, or empty where no account is concerned.
 
-    def __init__(self, store: Store, throttle: Throttle, clock: Callable[[], int]) -> None:
+    Every method may raise StoreUnavailable: an attempt that cannot be counted is not made.
+    """
+
+    def __init__(self, store: Store, limits: Throttle, clock: Callable[[], int]) -> None:
         self._store = store
-        self._throttle = throttle
+        self._limits = limits
         self._clock = clock
 
     def check(self, name: str, client: Client) -> None:
         """Raises Throttled while the name or the client has to wait."""
-        failures = self._store.find_failures(_digest(name), network_of(client.peer))
-        self._refuse_early(failures, self._clock())
+        counts = self._store.find_failures(_digest(name), network_of(client.peer))
+        self._refuse_early(counts, self._clock())
 
     def reserve(self, name: str, client: Client, *, is_account: bool = False) -> int:
-        """Count a failure before it happens: of attempts made at once, none slips through.
+        """Count a failure before the attempt is made, so that attempts in parallel are all counted.
 
-        The seconds to wait if it does happen. `is_account`: somebody has the name. Raises
+        The seconds to wait if it does fail. `is_account` says that an account has the name. Raises
         Throttled.
         """
-        digest, now, wait = _digest(name), self._clock(), 0
+        if not name and not is_global(client.peer):
+            return 0
+        digest, now = _digest(name), self._clock()
 
-        def change(failures: FailureCounts) -> FailureCounts:
-            nonlocal wait
-            self._refuse_early(failures, now)
-            booked = self._throttle.booked(digest, client.peer, failures, now)
-            wait = self._throttle.wait(booked, now)
-            return booked
+        def change(counts: Counts) -> Counts:
+            self._refuse_early(counts, now)
+            return self._limits.after_failure(digest, client.peer, counts, now)
 
-        if name or is_global(client.peer):
-            network = network_of(client.peer)
-            self._store.change_failures(digest, network, change, now, is_account=is_account)
-        return wait
+        counts = self._store.change_failures(
+            digest, network_of(client.peer), change, now, is_account=is_account
+        )
+        return self._limits.wait(counts, now)
 
     def release(self, name: str, client: Client) -> None:
-        """The attempt that was booked is a success."""
+        """The attempt that was reserved has succeeded."""
         self._store.change_failures(
-            _digest(name), network_of(client.peer), self._throttle.forgiven, self._clock()
+            _digest(name), network_of(client.peer), self._limits.after_success, self._clock()
         )
 
     def reset(self, name: str) -> None:
-        """Begin to count anew, from every peer: somebody has vouched for the name's owner."""
-        self._store.forget_failures(_digest(name))
+        """Forget all failures of the name: the operator, or a reset code, stands for its user."""
+        self._store.reset_failures(_digest(name))
 
-    def _refuse_early(self, failures: FailureCounts, now: int) -> None:
-        wait = self._throttle.wait(failures, now)
+    def _refuse_early(self, counts: Counts, now: int) -> None:
+        wait = self._limits.wait(counts, now)
         if wait:
             raise Throttled(wait)
 
 
 def _digest(name: str) -> str:
-    """What the rows hold: of any length, and of a password that was typed as a name no trace."""
+    """What the rows hold instead of the name: of fixed length, and without any trace of a password
+    that was typed as a name."""
     return sha256(name.encode("utf-8")).hexdigest() if name else ""

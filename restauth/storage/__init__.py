@@ -1,1 +1,1 @@
-"""Every byte on disk: the store of users and sessions, and the private key file."""
+"""Every byte on disk or in a database: users and sessions, and the key file."""

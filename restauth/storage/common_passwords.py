@@ -1,7 +1,7 @@
-"""The bundled list of common passwords.
+"""The list of common passwords that is installed with the package.
 
-Rule: data, read once; what it is compared with is for `core.password_policy`. Where the list comes
-from stands at the head of the file itself.
+Rule: data, read once. `core.password_policy` compares passwords with it. The head of the file says
+where the list comes from.
 """
 
 from functools import cache

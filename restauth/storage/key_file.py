@@ -1,8 +1,8 @@
-"""A private file, read and replaced safely.
+"""The key file: a private file that is read and replaced safely.
 
-Rule: this file moves bytes; what they mean is for `core.keyring`. A file that anybody else could
-have read or written is refused, a reader sees the old bytes or the new ones and never half of
-them, and of two that create it at once both get the winner's. POSIX file systems only.
+Rule: this file moves bytes; `core.jwk` knows what they mean. A file that another user could have
+read or written is refused. A reader sees the old bytes or the new ones, never a part. Of two
+processes that create it at once, both use the file of the one that was first. POSIX only.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from restauth.errors import UnusableKeyRing
 
-MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has some 30,000
+MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has about 30,000
 
 
 class KeyFile:
@@ -23,11 +23,11 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._name = str(self.path)  # `version` is asked once a request: spare the conversion
+        self._name = str(self.path)  # `version` runs once a request: no conversion there
 
     def version(self) -> tuple[int, ...] | None:
-        """Changes whenever the file is replaced or its mode is mended; None when it is not to be
-        seen."""
+        """A value that changes when the file is replaced or its mode is changed; None when there is
+        no file, or it cannot be seen."""
         try:
             status = os.lstat(self._name)
         except OSError:
@@ -35,9 +35,10 @@ class KeyFile:
         return status.st_dev, status.st_ino, status.st_ctime_ns
 
     def read(self) -> bytes | None:
-        """The bytes; None when there is no file of that name."""
+        """The bytes; None when there is no such file."""
         try:
-            # O_NOFOLLOW: whoever owns a link may turn it. O_NONBLOCK: a pipe must not hang us.
+            # O_NOFOLLOW: the owner of a link can change where it points. O_NONBLOCK: a pipe must
+            # not block us.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 self._refuse_unsafe(os.fstat(descriptor))
@@ -50,15 +51,15 @@ class KeyFile:
             raise self._unusable(f"cannot be read ({error.strerror})") from None
 
     def create(self, content: bytes) -> None:
-        """Make the file with this content; if somebody else has just made it, theirs counts."""
+        """Make the file with this content, unless another process has just made it."""
         with self._temporary(content) as temporary:
             with suppress(FileExistsError):
-                os.link(temporary, self.path)  # atomic, and fails where a name stands
+                os.link(temporary, self.path)  # atomic, and fails when the name exists
             self._sync_directory()
 
     def replace(self, content: bytes) -> None:
-        """Put this content in the file's place. Hold `lock` from the reading on."""
-        if len(content) > MAX_SIZE:  # nobody could read it, not even to mend it
+        """Replace the file by one with this content. Hold `lock` since before the file was read."""
+        if len(content) > MAX_SIZE:  # it could not be read again, not even to prune it
             raise self._unusable("would become too large: prune or revoke old keys first")
         with self._temporary(content) as temporary:
             os.rename(temporary, self.path)
@@ -66,7 +67,7 @@ class KeyFile:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other operators' commands out between a read and a replace."""
+        """Let no other command change the file between a read and a replace."""
         try:
             descriptor = os.open(self.path.parent, os.O_RDONLY)
         except OSError as error:
@@ -79,7 +80,7 @@ class KeyFile:
 
     @contextmanager
     def _temporary(self, content: bytes) -> Iterator[Path]:
-        """A synced private file beside ours, gone afterwards unless it was renamed."""
+        """A synced private file next to ours; it is removed at the end, unless it was renamed."""
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
             descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -100,7 +101,7 @@ class KeyFile:
         if status.st_uid != os.geteuid():
             raise self._unusable("belongs to another user")
         if status.st_mode & 0o077:
-            raise self._unusable("can be read or written by others: chmod 600")
+            raise self._unusable("can be read or written by other users: chmod 600")
         if status.st_size > MAX_SIZE:
             raise self._unusable("is too large")
 

@@ -1,8 +1,8 @@
-"""REST-auth's own database file, read only.
+"""The database file of REST-auth, read only.
 
-Rule: gives what stands in the file, row by row, and judges nothing; the file is opened so that
-SQLite itself refuses to write. REST-auth's table is `users (id, username, password_hash)`, made by
-SQLAlchemy; the lengths of its columns changed over time and bind nobody in SQLite.
+Rule: gives the rows as they are, and decides nothing about them. The file is opened so that SQLite
+itself refuses to write. REST-auth's table is `users (id, username, password_hash)`, made by
+SQLAlchemy; the declared lengths of its columns changed over time, and SQLite does not enforce them.
 """
 
 import sqlite3
@@ -14,16 +14,16 @@ from typing import Any
 
 from restauth.errors import UnusableFile
 
-BUSY_TIMEOUT = 5  # seconds that somebody else may hold the file
+BUSY_TIMEOUT = 5  # seconds to wait while another program holds the file
 COLUMNS = ("id", "username", "password_hash")
 
-# Text comes as bytes, for nobody has vouched for its UTF-8; what is a blob there comes as a view.
+# A text comes as bytes, because it may not be UTF-8; a blob comes as a memoryview.
 Value = bytes | memoryview | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
 class RestAuthRow:
-    """One row as it stands."""
+    """One row, unchecked."""
 
     id: Value
     username: Value
@@ -31,7 +31,7 @@ class RestAuthRow:
 
 
 class RestAuthFile:
-    """An open file. `other_columns` are those that REST-auth never had."""
+    """An open file. `other_columns` are those that REST-auth itself never had."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -41,10 +41,10 @@ class RestAuthFile:
             for row in connection.execute("PRAGMA table_info(users)")
         ]
         if not columns:
-            raise UnusableFile(f"{path} has no table of users: it is not REST-auth's.")
+            raise UnusableFile(f"{path} has no table users: it is not a file of REST-auth.")
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
-            raise UnusableFile(f"The table of users in {path} has no {' and no '.join(missing)}.")
+            raise UnusableFile(f"The table users in {path} has no {' and no '.join(missing)}.")
         self.other_columns = tuple(name for name in columns if name not in COLUMNS)
 
     def rows(self) -> Iterator[RestAuthRow]:
@@ -60,7 +60,7 @@ class RestAuthFile:
             )
 
     def find_name(self, user_id: int) -> str | None:
-        """The name of an id, if that is text."""
+        """The name of the user with that id, if it is a text."""
         row = self._connection.execute(
             "SELECT username FROM users WHERE id = :id AND typeof(username) = 'text'",
             {"id": user_id},
@@ -74,7 +74,7 @@ def _value(value: Any, sqlite_type: bytes) -> Value:
 
 @contextmanager
 def open_rest_auth_file(path: Path) -> Iterator[RestAuthFile]:
-    """Raises UnusableFile when it cannot be read, or is no database of REST-auth's."""
+    """Raises UnusableFile when it cannot be read, or is not a database of REST-auth."""
     if not path.is_file():
         raise UnusableFile(f"There is no file {path}.")
     try:

@@ -1,15 +1,15 @@
-"""The numbered migrations, oldest first.
+"""The tables, as numbered migrations, the oldest first.
 
-Rule: a migration that has shipped never changes; a new one is appended. Each is a tuple of
-statements, run in one transaction (`executescript` would commit first). The users table keeps the
-column names of REST-auth.
+Rule: a released migration never changes; a new one is added at the end. Each is a tuple of
+statements that run in one transaction (`executescript` would commit first). The table of users
+keeps the column names of REST-auth.
 """
 
-APPLICATION_ID = 0x72657374  # "rest", in the header of every SQLite file that is ours
+APPLICATION_ID = 0x72657374  # "rest": written into the header of every SQLite file of ours
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # AUTOINCREMENT: an id is never given twice, not even after the highest row is deleted.
+        # AUTOINCREMENT: no id is used twice, not even after the row with the highest is deleted.
         """
         CREATE TABLE users (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,9 +34,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "ALTER TABLE users ADD COLUMN roles TEXT NOT NULL DEFAULT ''",
-        # Counts the passwords that the account has had: a renewed hash is not a new password.
+        # Counts the passwords of the account: a new hash of the same password does not count.
         "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 1",
-        # Without a refresh token `refresh_counter` is null; with one, it says which is the current.
+        # The number of the current refresh token; NULL for a session without refresh tokens.
         "ALTER TABLE sessions ADD COLUMN refresh_counter INTEGER",
         "ALTER TABLE sessions ADD COLUMN rotated_at INTEGER",
         "ALTER TABLE sessions ADD COLUMN renewable_until INTEGER NOT NULL DEFAULT 0",
@@ -52,7 +52,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         # A row counts the failures of a name, of a peer (then the name is empty), or of both.
-        # `is_kept` is 1 for the name of an account: no flood of invented names pushes it out.
+        # `is_kept` is 1 for the name of an account: invented names cannot push that row out.
         """
         CREATE TABLE failures (
             name TEXT NOT NULL,
@@ -67,7 +67,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX failures_by_age ON failures (is_kept, counted_from)",
     ),
     (
-        # The dearest hash of each older form that was ever imported, to know a login's work by.
+        # The slowest imported hash of each older form: every login is padded to its time.
         """
         CREATE TABLE old_hashes (
             kind TEXT PRIMARY KEY,

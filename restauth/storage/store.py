@@ -1,50 +1,83 @@
 """Every SQL statement of the service, once.
 
-Rule: what is asked of our tables stands here and nowhere else, as literal text with named
-parameters, in the subset that SQLite and PostgreSQL share. A method is one transaction: what it
-checks and what it writes cannot come apart. The store does not judge; it says what it found. Times
-are epoch seconds.
+Rule: all questions to our tables are here and nowhere else, as literal text with named parameters,
+in the SQL that SQLite and PostgreSQL share. A method is one transaction: what it checks and what it
+writes cannot come apart. The store decides nothing; it says what it found. Times are epoch seconds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from typing import Any, TypeVar
 
 from restauth.records import Account, FailureCount, ImportedUser, Session
-from restauth.storage.sqlite import Execute, Row, SQLite
+from restauth.storage.engine import Engine, Execute, Result, Row
 
-MAX_SESSIONS = 100  # live ones a user; the longest idle ends first
-PRUNED_AT_ONCE = 100  # bounds how long one login holds the write lock for others' old sessions
+MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends first
+PRUNED_AT_ONCE = 100  # expired sessions that one login removes: bounds the time of its write lock
 LISTED_AT_ONCE = 1000
-# Some 2 MB, and a row for each account. The oldest go first, and those that still block last.
+# About 2 MB, beside one row for each account. The oldest rows go first, blocking ones last.
 MAX_FAILURES_ROWS = 10_000
 
 FailureCounts = Mapping[tuple[str, str], FailureCount]
+Changed = TypeVar("Changed", bound=Mapping[tuple[str, str], FailureCount | None])
+
+# Texts that several statements share; literal, like all SQL here.
+_SELECT_ACCOUNT = """
+    SELECT id, username, password_hash, created_at, locked_at, password_version, roles FROM users
+"""
+_SELECT_SESSION = """
+    SELECT
+        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
+        renewable_until, refresh_counter, rotated_at, peer, user_agent
+    FROM sessions JOIN users ON users.id = user_id
+"""
+_FIND_USER = _SELECT_ACCOUNT + "WHERE id = :user_id"
+_FIND_USER_BY_NAME = _SELECT_ACCOUNT + "WHERE canonical_username = :canonical_username"
+_LIST_USERS = _SELECT_ACCOUNT + "WHERE id > :last_id ORDER BY id LIMIT :limit"
+_FIND_SESSION = (
+    _SELECT_SESSION + "WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL"
+)
+_LIST_SESSIONS = (
+    _SELECT_SESSION
+    + "WHERE user_id = :user_id AND expires_at > :now ORDER BY last_used_at DESC, sessions.id"
+)
+_END_SESSIONS = "DELETE FROM sessions WHERE user_id = :user_id RETURNING id"
+_DROP_RESET_CODES = "DELETE FROM reset_codes WHERE user_id = :user_id"
+_FIND_FAILURES = """
+    SELECT name, peer, count, counted_from, blocked_until FROM failures
+    WHERE (name = :name AND peer = '') OR (name = :name AND peer = :network)
+        OR (name = '' AND peer = :network)
+"""
 
 
 class Store:
-    """Users, sessions, reset codes, failures. Every method may raise StoreUnavailable."""
+    """Users, sessions, reset codes and failures. Every method may raise StoreUnavailable."""
 
-    def __init__(self, engine: SQLite) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._read = engine.read
         self._write = engine.write
         self._transaction = engine.transaction
         self.ping()
 
     def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store answers; else raise StoreUnavailable."""
         self._read("SELECT id FROM users LIMIT 1", {})
 
     # Users
 
     def add_user(
-        self, username: str, canonical_username: str, password_hash: str, now: int
+        self,
+        username: str,
+        canonical_username: str,
+        password_hash: str,
+        now: int,
+        roles: tuple[str, ...] = (),
     ) -> int | None:
-        """The new user's id; None when the name is taken."""
+        """The id of the new user; None when the name is taken."""
         rows = self._write(
             """
-            INSERT INTO users (username, canonical_username, password_hash, created_at)
-            VALUES (:username, :canonical_username, :password_hash, :now)
+            INSERT INTO users (username, canonical_username, password_hash, created_at, roles)
+            VALUES (:username, :canonical_username, :password_hash, :now, :roles)
             ON CONFLICT (canonical_username) DO NOTHING
             RETURNING id
             """,
@@ -53,48 +86,33 @@ class Store:
                 "canonical_username": canonical_username,
                 "password_hash": password_hash,
                 "now": now,
+                "roles": ",".join(roles),
             },
         )
         return rows[0][0] if rows else None
 
     def find_user(self, user_id: int) -> Account | None:
-        rows = self._read(
-            """
-            SELECT id, username, password_hash, created_at, locked_at, password_version, roles
-            FROM users WHERE id = :user_id
-            """,
-            {"user_id": user_id},
-        )
+        """The account with that id."""
+        rows = self._read(_FIND_USER, {"user_id": user_id})
         return _account(rows[0]) if rows else None
 
     def find_user_by_name(self, canonical_username: str) -> Account | None:
-        rows = self._read(
-            """
-            SELECT id, username, password_hash, created_at, locked_at, password_version, roles
-            FROM users WHERE canonical_username = :canonical_username
-            """,
-            {"canonical_username": canonical_username},
-        )
+        """The account with that name."""
+        rows = self._read(_FIND_USER_BY_NAME, {"canonical_username": canonical_username})
         return _account(rows[0]) if rows else None
 
     def list_users(self) -> Iterator[Account]:
-        """All users in the order of their ids, read a page at a time: memory does not grow."""
+        """All users in the order of their ids, read in pages, so that memory stays bounded."""
         last_id = 0
         while True:
-            rows = self._read(
-                """
-                SELECT id, username, password_hash, created_at, locked_at, password_version, roles
-                FROM users WHERE id > :last_id ORDER BY id LIMIT :limit
-                """,
-                {"last_id": last_id, "limit": LISTED_AT_ONCE},
-            )
+            rows = self._read(_LIST_USERS, {"last_id": last_id, "limit": LISTED_AT_ONCE})
             yield from map(_account, rows)
             if len(rows) < LISTED_AT_ONCE:
                 return
             last_id = rows[-1][0]
 
     def renew_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
-        """Another hash of the same password; False when the row has changed meanwhile."""
+        """Replace a hash by another one of the same password. False when the row has changed."""
         rows = self._write(
             """
             UPDATE users SET password_hash = :new_hash
@@ -106,12 +124,13 @@ class Store:
         return bool(rows)
 
     def set_password_hash(self, user_id: int, new_hash: str, version: int | None = None) -> bool:
-        """A new password: with it all sessions and reset codes of the user end.
+        """Set a new password, and end all sessions and reset codes of the user.
 
-        `version` is the owner's proof: then it is False also when the password has since changed
-        or the account was locked. False without such a user.
+        `version` is the password version that the user has proved. With it, the result is False
+        when the password has changed since, or the account was locked. False without such a user.
         """
-        with self._transaction() as execute:
+
+        def work(execute: Execute) -> bool:
             rows = execute(
                 """
                 UPDATE users
@@ -123,15 +142,17 @@ class Store:
                 {"user_id": user_id, "new_hash": new_hash, "version": version},
             )
             if rows:
-                execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
-                execute("DELETE FROM reset_codes WHERE user_id = :user_id", {"user_id": user_id})
-        return bool(rows)
+                _end_access(execute, user_id)
+            return bool(rows)
+
+        return self._transaction(work)
 
     def change_roles(
         self, user_id: int, change: Callable[[tuple[str, ...]], tuple[str, ...]]
     ) -> tuple[str, ...] | None:
-        """Write what `change` makes of the roles; the new ones, or None without such a user."""
-        with self._transaction() as execute:
+        """Write what `change` makes of the roles. The new roles; None without such a user."""
+
+        def work(execute: Execute) -> tuple[str, ...] | None:
             rows = execute("SELECT roles FROM users WHERE id = :user_id", {"user_id": user_id})
             if not rows:
                 return None
@@ -140,11 +161,14 @@ class Store:
                 "UPDATE users SET roles = :roles WHERE id = :user_id",
                 {"user_id": user_id, "roles": ",".join(roles)},
             )
-        return roles
+            return roles
+
+        return self._transaction(work)
 
     def lock_user(self, user_id: int, now: int) -> bool:
-        """Lock the account; its sessions and reset codes end. False without such a user."""
-        with self._transaction() as execute:
+        """Lock the account, and end its sessions and reset codes. False without such a user."""
+
+        def work(execute: Execute) -> bool:
             rows = execute(
                 """
                 UPDATE users SET locked_at = coalesce(locked_at, :now)
@@ -152,9 +176,10 @@ class Store:
                 """,
                 {"user_id": user_id, "now": now},
             )
-            execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
-            execute("DELETE FROM reset_codes WHERE user_id = :user_id", {"user_id": user_id})
-        return bool(rows)
+            _end_access(execute, user_id)
+            return bool(rows)
+
+        return self._transaction(work)
 
     def unlock_user(self, user_id: int) -> bool:
         """False without such a user."""
@@ -165,7 +190,7 @@ class Store:
         return bool(rows)
 
     def delete_user(self, user_id: int, version: int | None = None) -> bool:
-        """The user and, by the foreign keys, all that is theirs are gone. False as for
+        """Delete the user and, by the foreign keys, all rows that belong to the user. False as for
         `set_password_hash`."""
         rows = self._write(
             """
@@ -178,18 +203,26 @@ class Store:
         )
         return bool(rows)
 
-    # Moving in
+    # Import
 
-    @contextmanager
-    def importing(self, *, keep: bool) -> Iterator["Importing"]:
-        """One transaction for a whole import; without `keep` it is taken back at its end."""
-        with suppress(_TakenBack), self._transaction() as execute:
-            yield Importing(execute)
+    def import_users(self, work: Callable[["Importing"], Result], *, keep: bool) -> Result:
+        """Run a whole import in one transaction, which is undone at its end unless `keep`. `work`
+        may be run again, as the engine's contract says."""
+
+        def run(execute: Execute) -> Result:
+            result = work(Importing(execute))
             if not keep:
-                raise _TakenBack
+                raise _Undo(result)
+            return result
+
+        try:
+            return self._transaction(run)
+        except _Undo as undo:
+            undone: Result = undo.result
+            return undone
 
     def sample_old_hashes(self) -> list[str]:
-        """The dearest hash of each older form, while any user still has one of them."""
+        """The slowest hash of each older form, while a user still has such a hash."""
         rows = self._read(
             """
             SELECT sample FROM old_hashes WHERE EXISTS (
@@ -208,9 +241,10 @@ class Store:
         """Begin a session for an account *as it was read when its password was verified*.
 
         False when the account has since been deleted, locked, or given another password: a login
-        that was under way must not outlive what ended all the others.
+        that is under way must not outlive what ended all other sessions.
         """
-        with self._transaction() as execute:
+
+        def work(execute: Execute) -> bool:
             execute(
                 """
                 DELETE FROM sessions WHERE id IN (
@@ -250,30 +284,23 @@ class Store:
                         "kept": MAX_SESSIONS - 1,
                     },
                 )
-        return bool(rows)
+            return bool(rows)
+
+        return self._transaction(work)
 
     def find_session(self, session_id: str, now: int) -> Session | None:
-        """The session, if it lives and its user is there and not locked."""
+        """The session, if it has not ended, and its user exists and is not locked."""
         rows = self._read(_FIND_SESSION, {"session_id": session_id, "now": now})
         return _session(rows[0]) if rows else None
 
     def list_sessions(self, user_id: int, now: int) -> list[Session]:
-        """The user's live sessions, the one used last first."""
-        rows = self._read(
-            """
-            SELECT
-                sessions.id, user_id, username, roles, sessions.created_at, last_used_at,
-                expires_at, renewable_until, refresh_counter, rotated_at, peer, user_agent
-            FROM sessions JOIN users ON users.id = user_id
-            WHERE user_id = :user_id AND expires_at > :now
-            ORDER BY last_used_at DESC, sessions.id
-            """,
-            {"user_id": user_id, "now": now},
-        )
+        """The live sessions of the user, the one used last first."""
+        rows = self._read(_LIST_SESSIONS, {"user_id": user_id, "now": now})
         return [_session(row) for row in rows]
 
     def touch_session(self, session_id: str, now: int) -> bool:
-        """Note that a token renewed another. False when the session has ended or may not."""
+        """Note that an access token was renewed. False when the session has ended, or allows no
+        more renewals."""
         rows = self._write(
             """
             UPDATE sessions SET last_used_at = :now
@@ -286,9 +313,10 @@ class Store:
     def rotate_session(
         self, session_id: str, counter: int, now: int, renewable_until: int
     ) -> tuple[bool, Session | None]:
-        """Give the session's turn on: of those who hold this counter, exactly one gets True. And
-        the session as it is then, if it lives."""
-        with self._transaction() as execute:
+        """Move the session on to its next refresh token: of all that hold this counter, exactly
+        one gets True. And the session as it is then, if it is live."""
+
+        def work(execute: Execute) -> tuple[bool, Session | None]:
             rows = execute(
                 """
                 UPDATE sessions SET
@@ -309,7 +337,9 @@ class Store:
                 },
             )
             found = execute(_FIND_SESSION, {"session_id": session_id, "now": now})
-        return bool(rows), _session(found[0]) if found else None
+            return bool(rows), _session(found[0]) if found else None
+
+        return self._transaction(work)
 
     def end_session(self, session_id: str, user_id: int) -> bool:
         """False when the user has no such session."""
@@ -322,18 +352,16 @@ class Store:
         return bool(rows)
 
     def end_sessions(self, user_id: int) -> int:
-        """End all the user's sessions; how many there were."""
-        rows = self._write(
-            "DELETE FROM sessions WHERE user_id = :user_id RETURNING id", {"user_id": user_id}
-        )
-        return len(rows)
+        """End all sessions of the user. The number of them."""
+        return len(self._write(_END_SESSIONS, {"user_id": user_id}))
 
     # Reset codes
 
     def set_reset_code(
         self, user_id: int, selector: str, secret_digest: str, expires_at: int
     ) -> bool:
-        """The user's one code; an earlier one is void. False without such a user, or locked."""
+        """Set the one code of the user, in place of an earlier one. False when there is no such
+        user, or the account is locked."""
         rows = self._write(
             """
             INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at)
@@ -355,7 +383,7 @@ class Store:
         return bool(rows)
 
     def find_reset_code(self, selector: str, now: int) -> tuple[int, str] | None:
-        """The user's id and the digest of the secret, while the code lives."""
+        """The id of the user and the digest of the secret, until the code expires."""
         rows = self._read(
             """
             SELECT user_id, secret_digest FROM reset_codes
@@ -366,9 +394,10 @@ class Store:
         return (rows[0][0], rows[0][1]) if rows else None
 
     def use_reset_code(self, selector: str, new_hash: str, now: int) -> bool:
-        """Set the password of the code's user and end all sessions; of those who use one code at
+        """Set the password of the code's user, and end all sessions. Of all that use one code at
         once, exactly one gets True."""
-        with self._transaction() as execute:
+
+        def work(execute: Execute) -> bool:
             rows = execute(
                 """
                 DELETE FROM reset_codes WHERE selector = :selector AND expires_at > :now
@@ -386,12 +415,14 @@ class Store:
                     """,
                     {"user_id": user_id, "new_hash": new_hash},
                 )
-                execute("DELETE FROM sessions WHERE user_id = :user_id", {"user_id": user_id})
-        return bool(rows)
+                _end_access(execute, user_id)
+            return bool(rows)
+
+        return self._transaction(work)
 
     # Failures
 
-    def find_failures(self, name: str, network: str) -> dict[tuple[str, str], FailureCount]:
+    def find_failures(self, name: str, network: str) -> FailureCounts:
         """The counts of the name, of the network, and of the name from the network."""
         return _failures(self._read(_FIND_FAILURES, {"name": name, "network": network}))
 
@@ -399,61 +430,30 @@ class Store:
         self,
         name: str,
         network: str,
-        change: Callable[[FailureCounts], Mapping[tuple[str, str], FailureCount | None]],
+        change: Callable[[FailureCounts], Changed],
         now: int,
         *,
         is_account: bool = False,
-    ) -> None:
-        """Read the same counts and write what `change` makes of them, None for no row, with
-        nobody between. What `change` raises leaves everything as it was.
+    ) -> Changed:
+        """Read these counts and write what `change` makes of them, None for no row, as one
+        transaction. What it made of them. If `change` raises, nothing changes.
 
-        `is_account` says that somebody has the name: then its count is never pushed out.
+        `is_account` says that an account has the name: then its count is never pushed out.
         """
-        with self._transaction() as execute:
-            found = _failures(execute(_FIND_FAILURES, {"name": name, "network": network}))
-            for (row_name, row_peer), failures in change(found).items():
-                if failures is None:
-                    execute(
-                        "DELETE FROM failures WHERE name = :name AND peer = :peer",
-                        {"name": row_name, "peer": row_peer},
-                    )
-                    continue
-                execute(
-                    """
-                    INSERT INTO failures (
-                        name, peer, count, counted_from, blocked_until, is_kept
-                    )
-                    VALUES (:name, :peer, :count, :counted_from, :blocked_until, :is_kept)
-                    ON CONFLICT (name, peer) DO UPDATE SET
-                        count = excluded.count,
-                        counted_from = excluded.counted_from,
-                        blocked_until = excluded.blocked_until,
-                        is_kept = CASE
-                            WHEN excluded.is_kept > failures.is_kept THEN excluded.is_kept
-                            ELSE failures.is_kept
-                        END
-                    """,
-                    {
-                        "name": row_name,
-                        "peer": row_peer,
-                        "is_kept": int(is_account and not row_peer),
-                        **asdict(failures),
-                    },
-                )
-            rows = execute("SELECT count(*) FROM failures WHERE is_kept = 0", {})
-            excess = rows[0][0] - MAX_FAILURES_ROWS
-            if excess > 0:
-                execute(
-                    """
-                    DELETE FROM failures WHERE (name, peer) IN (
-                        SELECT name, peer FROM failures WHERE is_kept = 0
-                        ORDER BY blocked_until > :now, counted_from LIMIT :excess
-                    )
-                    """,
-                    {"excess": excess, "now": now},
-                )
 
-    def forget_failures(self, name: str) -> None:
+        def work(execute: Execute) -> Changed:
+            found = _failures(execute(_FIND_FAILURES, {"name": name, "network": network}))
+            changed = change(found)
+            for (row_name, row_peer), count in changed.items():
+                is_kept = is_account and not row_peer
+                _put_failures(execute, row_name, row_peer, count, is_kept=is_kept)
+            _evict_failures(execute, now)
+            return changed
+
+        return self._transaction(work)
+
+    def reset_failures(self, name: str) -> None:
+        """Remove the counts of the name, from everywhere."""
         self._write("DELETE FROM failures WHERE name = :name", {"name": name})
 
 
@@ -471,7 +471,7 @@ class Importing:
         return rows[0][0] if rows else None
 
     def find_owner(self, canonical_username: str) -> int | None:
-        """The id of the account of that name."""
+        """The id of the account with that name."""
         rows = self._execute(
             "SELECT id FROM users WHERE canonical_username = :canonical_username",
             {"canonical_username": canonical_username},
@@ -479,7 +479,7 @@ class Importing:
         return rows[0][0] if rows else None
 
     def add(self, user: ImportedUser, now: int) -> None:
-        """AUTOINCREMENT counts on from the highest id that was ever given, an imported one too."""
+        """Add the user under its own id. New ids go on from the highest that was ever used."""
         self._execute(
             """
             INSERT INTO users (
@@ -494,7 +494,7 @@ class Importing:
         )
 
     def note_old_hash(self, kind: str, work: int, sample: str) -> None:
-        """Keep the dearest hash of the kind."""
+        """Keep the slowest hash of the kind."""
         self._execute(
             """
             INSERT INTO old_hashes (kind, work, sample) VALUES (:kind, :work, :sample)
@@ -505,23 +505,59 @@ class Importing:
         )
 
 
-class _TakenBack(Exception):
-    """Ends a transaction without a trace."""
+class _Undo(Exception):
+    """Ends a transaction without any effect, and carries its result."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
 
 
-_FIND_SESSION = """
-    SELECT
-        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
-        renewable_until, refresh_counter, rotated_at, peer, user_agent
-    FROM sessions JOIN users ON users.id = user_id
-    WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL
-"""
+def _end_access(execute: Execute, user_id: int) -> None:
+    execute(_END_SESSIONS, {"user_id": user_id})
+    execute(_DROP_RESET_CODES, {"user_id": user_id})
 
-_FIND_FAILURES = """
-    SELECT name, peer, count, counted_from, blocked_until FROM failures
-    WHERE (name = :name AND peer = '') OR (name = :name AND peer = :network)
-        OR (name = '' AND peer = :network)
-"""
+
+def _put_failures(
+    execute: Execute, name: str, peer: str, count: FailureCount | None, *, is_kept: bool
+) -> None:
+    """Write one count; None removes its row."""
+    if count is None:
+        execute(
+            "DELETE FROM failures WHERE name = :name AND peer = :peer", {"name": name, "peer": peer}
+        )
+        return
+    execute(
+        """
+        INSERT INTO failures (name, peer, count, counted_from, blocked_until, is_kept)
+        VALUES (:name, :peer, :count, :counted_from, :blocked_until, :is_kept)
+        ON CONFLICT (name, peer) DO UPDATE SET
+            count = excluded.count,
+            counted_from = excluded.counted_from,
+            blocked_until = excluded.blocked_until,
+            is_kept = CASE
+                WHEN excluded.is_kept > failures.is_kept THEN excluded.is_kept
+                ELSE failures.is_kept
+            END
+        """,
+        {"name": name, "peer": peer, "is_kept": int(is_kept), **asdict(count)},
+    )
+
+
+def _evict_failures(execute: Execute, now: int) -> None:
+    """Keep the table bounded: invented names and peers must not fill the disk."""
+    rows = execute("SELECT count(*) FROM failures WHERE is_kept = 0", {})
+    excess = rows[0][0] - MAX_FAILURES_ROWS
+    if excess > 0:
+        execute(
+            """
+            DELETE FROM failures WHERE (name, peer) IN (
+                SELECT name, peer FROM failures WHERE is_kept = 0
+                ORDER BY blocked_until > :now, counted_from LIMIT :excess
+            )
+            """,
+            {"excess": excess, "now": now},
+        )
 
 
 def _account(row: Row) -> Account:

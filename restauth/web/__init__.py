@@ -1,1 +1,1 @@
-"""HTTP in and out: the WSGI callable, its routes, and the middleware for any WSGI app."""
+"""HTTP: the WSGI app, its routes, and the guard for other WSGI apps."""

@@ -1,8 +1,8 @@
-"""Which pages of other origins may read an answer.
+"""CORS: which pages of other origins may read a response.
 
-Rule: an origin is let in when it stands in `cors_origins`, compared whole; there is no wildcard,
-and no leave to send cookies or what the browser itself remembers: a script presents its token. The
-Fetch standard, chapter "CORS protocol".
+Rule: an origin is allowed when it is in `cors_origins`, compared whole. There is no wildcard, and
+no permission to send cookies or credentials that the browser remembers: a script sends its token.
+The Fetch standard, chapter "CORS protocol".
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _SENDABLE = "Authorization, Content-Type, X-Requested-With"
 
 
 def allow(environ: WSGIEnvironment, origins: tuple[str, ...]) -> Headers:
-    """What any answer says of who may read it; nothing where no origin is configured."""
+    """The headers of any response that say who may read it; none where no origin is configured."""
     if not origins:
         return ()
     vary = ("Vary", "Origin")
@@ -32,7 +32,7 @@ def allow(environ: WSGIEnvironment, origins: tuple[str, ...]) -> Headers:
 def preflight(
     environ: WSGIEnvironment, origins: tuple[str, ...], methods: Iterable[str]
 ) -> Headers:
-    """What OPTIONS says besides, where a browser asks before it sends a script's request."""
+    """More headers for an OPTIONS that is a preflight: a browser asks before a script's request."""
     is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
     if not is_preflight or environ.get("HTTP_ORIGIN") not in origins:
         return ()

@@ -1,25 +1,27 @@
 """What each route does.
 
-Rule: one call across a bridge, one value back. No SQL, no token, no header is read here; who may
-come this far was decided by `web.api` from the route's `access`.
+Rule: one call of the domain, one value back. No SQL, no token and no header is read here. Who may
+call a route was decided before, by `web.app` from the route's `access`.
 """
 
 import string
-import time
 from urllib.parse import quote
 
-from restauth.errors import NoSession, NotFound, RegistrationClosed, RoleRequired, UnknownUser
+from restauth.core import rfc3339
+from restauth.errors import NoSession, NotFound, RegistrationClosed, UnknownUser
 from restauth.records import MAX_ID, IssuedTokens
 from restauth.services import Services
+from restauth.web.access import check_roles
 from restauth.web.http import Request, Response, json_response
 from restauth.web.location import location
 
-# What stands in a header as it is: ASCII that can be seen. Not the percent sign: with it, the name
+# What stays as it is in a header: visible ASCII. Not the percent sign: with it, the name
 # `ren%C3%A9` would be taken for `rené`.
 _VISIBLE = string.punctuation.replace("%", "")
 
 
 def register(request: Request, services: Services) -> Response:
+    """POST /api/users: register a user."""
     if services.settings.registration == "closed":
         raise RegistrationClosed
     username, password = request.strings("username", "password")
@@ -29,6 +31,7 @@ def register(request: Request, services: Services) -> Response:
 
 
 def show_user(request: Request, services: Services) -> Response:
+    """GET /api/users/{id}: the name of a user."""
     (digits,) = request.parameters
     if len(digits) > len(str(MAX_ID)) or int(digits) > MAX_ID:
         raise UnknownUser  # the store would overflow, and int() refuses thousands of digits
@@ -36,12 +39,13 @@ def show_user(request: Request, services: Services) -> Response:
 
 
 def show_me(request: Request, services: Services) -> Response:
+    """GET /api/users/me: the account of the caller."""
     user = request.identified().user
     account = services.accounts.find(user.id)
     return json_response(
         200,
         {
-            "created_at": _rfc3339(account.created_at),
+            "created_at": rfc3339.build(account.created_at),
             "id": account.id,
             "roles": list(user.roles),
             "username": account.username,
@@ -50,20 +54,22 @@ def show_me(request: Request, services: Services) -> Response:
 
 
 def issue_token(request: Request, services: Services) -> Response:
-    caller = request.identified()
-    if request.method == "HEAD":  # GET's headers without GET's session
-        grant = services.sessions.preview(caller, request.client)
+    """GET /api/token: a token of a new session, or of the session of the presented token."""
+    if request.method == "HEAD":  # the headers of GET, without a session
+        issued = services.sessions.preview(request.proof(), request.client)
     else:
-        grant = services.sessions.issue(caller, request.client)
-    return json_response(200, {"duration": grant.duration, "token": grant.token})
+        issued = services.sessions.issue(request.proof(), request.client)
+    return json_response(200, {"duration": issued.duration, "token": issued.token})
 
 
 def refresh(request: Request, services: Services) -> Response:
+    """POST /api/token: exchange a refresh token."""
     (refresh_token,) = request.strings("refresh_token")
     return json_response(200, _pair(services.sessions.refresh(refresh_token, request.client)))
 
 
 def log_out(request: Request, services: Services) -> Response:
+    """DELETE /api/token: end the session of the presented token."""
     user = request.identified().user
     if user.session_id is None:
         raise NoSession
@@ -72,19 +78,21 @@ def log_out(request: Request, services: Services) -> Response:
 
 
 def start_session(request: Request, services: Services) -> Response:
-    grant = services.sessions.start(request.verified(), request.client)
-    where = location(request, f"/api/sessions/{grant.session_id}", services.settings)
-    return json_response(201, _pair(grant), where)
+    """POST /api/sessions: begin a session with a refresh token."""
+    issued = services.sessions.start(request.verified_account(), request.client)
+    where = location(request, f"/api/sessions/{issued.session_id}", services.settings)
+    return json_response(201, _pair(issued), where)
 
 
 def list_sessions(request: Request, services: Services) -> Response:
+    """GET /api/sessions: the live sessions of the caller."""
     user = request.identified().user
     sessions = [
         {
             "id": session.id,
-            "created_at": _rfc3339(session.created_at),
-            "last_used_at": _rfc3339(session.last_used_at),
-            "expires_at": _rfc3339(session.expires_at),
+            "created_at": rfc3339.build(session.created_at),
+            "last_used_at": rfc3339.build(session.last_used_at),
+            "expires_at": rfc3339.build(session.expires_at),
             "peer": session.peer,
             "user_agent": session.user_agent,
             "current": session.id == user.session_id,
@@ -95,11 +103,13 @@ def list_sessions(request: Request, services: Services) -> Response:
 
 
 def end_sessions(request: Request, services: Services) -> Response:
+    """DELETE /api/sessions: end all sessions of the caller."""
     services.sessions.end_all(request.identified().user.id, request.client)
     return Response(204)
 
 
 def end_session(request: Request, services: Services) -> Response:
+    """DELETE /api/sessions/{sid}: end one session of the caller."""
     (session_id,) = request.parameters
     if not services.sessions.end(request.identified().user, session_id, request.client):
         raise NotFound
@@ -107,52 +117,52 @@ def end_session(request: Request, services: Services) -> Response:
 
 
 def change_password(request: Request, services: Services) -> Response:
+    """PUT /api/users/me/password: set a new password; all sessions end."""
     (password,) = request.strings("password")
-    services.accounts.change_password(request.verified(), password, request.client)
+    services.accounts.change_password(request.verified_account(), password, request.client)
     return Response(204)
 
 
 def close_account(request: Request, services: Services) -> Response:
-    services.accounts.close(request.verified(), request.client)
+    """DELETE /api/users/me: delete the account of the caller."""
+    services.accounts.close(request.verified_account(), request.client)
     return Response(204)
 
 
 def reset_password(request: Request, services: Services) -> Response:
+    """POST /api/password-resets: set a new password with a reset code."""
     code, password = request.strings("code", "password")
     services.accounts.reset_password(code, password, request.client)
     return Response(204)
 
 
 def greet(request: Request, services: Services) -> Response:
+    """GET /api/resource: REST-auth's example of a protected resource."""
     return json_response(200, {"data": f"Hello, {request.identified().user.username}!"})
 
 
 def verify(request: Request, services: Services) -> Response:
-    """Forward authentication: the answer to a proxy that asks whether a request may pass."""
-    user = request.identified().user
-    if not set(request.query("role")) <= set(user.roles):
-        raise RoleRequired
+    """/api/verify, any method: tell a proxy whether a request may pass (forward authentication)."""
+    user = check_roles(request.identified().user, request.query("role"))
     name = quote(user.username, safe=_VISIBLE)
     return Response(204, headers=(("Remote-User", name), ("Remote-Groups", ",".join(user.roles))))
 
 
 def show_keys(request: Request, services: Services) -> Response:
+    """GET /.well-known/jwks.json: the public halves of the signing keys."""
     return json_response(200, services.keys.public(services.settings.token_duration))
 
 
 def show_health(request: Request, services: Services) -> Response:
-    services.store.ping()
+    """GET /api/health: whether the store answers."""
+    services.ping()
     return json_response(200, {"status": "ok"})
 
 
-def _pair(grant: IssuedTokens) -> dict[str, object]:
+def _pair(issued: IssuedTokens) -> dict[str, object]:
     return {
-        "duration": grant.duration,
-        "refresh_duration": grant.refresh_duration,
-        "refresh_token": grant.refresh_token,
-        "token": grant.token,
+        "duration": issued.duration,
+        "refresh_duration": issued.refresh_duration,
+        "refresh_token": issued.refresh_token,
+        "token": issued.token,
     }
-
-
-def _rfc3339(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -1,8 +1,7 @@
 """Request and Response as values; bounded bodies; strict JSON.
 
-Rule: a handler sees a `Request` and never the environ; what it can ask for has been checked here.
-Everything a client sends is untrusted, and everything here either gives a value or raises a
-`Refusal`. PEP 3333 is the standard.
+Rule: a handler sees a `Request` and never the environ. Everything that a client sends is untrusted;
+every function here gives a checked value or raises a `Refusal`. The standard is PEP 3333.
 """
 
 import json
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from restauth.core import json_text
+from restauth.core.json_text import MalformedJSON
 from restauth.errors import (
     BadCredentials,
     BodyTooLarge,
@@ -24,16 +24,16 @@ from restauth.errors import (
     PasswordRequired,
     UnsupportedMediaType,
 )
-from restauth.records import Account, Caller, Client
+from restauth.records import Account, Caller, Client, Session
 
-MAX_BODY_LENGTH = 65_536  # bytes; the longest legal request has some 7,000
-
-MAX_USER_AGENT_LENGTH = 200  # characters; enough to tell one's devices apart
+MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
+MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # Host = uri-host [ ":" port ], RFC 9110 section 7.2: an IP literal, or a registered name.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-# An answer is for the one who asked, says what it is, and is never a page (OWASP ASVS 5.0 V3.4).
+# A response is for its client alone, is what its type says, and is not a page (OWASP ASVS 5.0
+# V3.4).
 ALWAYS = (
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -42,19 +42,24 @@ ALWAYS = (
 )
 _HTTPS_ONLY = ("Strict-Transport-Security", "max-age=31536000")  # RFC 6797: a year, in seconds
 
-# The two words may be written in any case, and parameters may follow: RFC 9110 section 8.3.1.
+# In any case of letters, and parameters may follow: RFC 9110 section 8.3.1.
 _JSON_TYPE = re.compile(r"application/json[ \t]*(;.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, whole. Header values are native strings of latin-1 characters."""
+    """A whole response. Header values are native strings of latin-1 characters.
+
+    `policy` are the headers that any response has; a page would need others than the default.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+    policy: tuple[tuple[str, str], ...] = ALWAYS
 
     def with_headers(self, *headers: tuple[str, str]) -> "Response":
+        """The same response with more headers."""
         return replace(self, headers=(*self.headers, *headers)) if headers else self
 
 
@@ -64,7 +69,7 @@ def json_response(
     *headers: tuple[str, str],
     media_type: str = "application/json",
 ) -> Response:
-    """JSON with sorted members and a newline at its end."""
+    """JSON with sorted members, and a newline at its end."""
     body = json.dumps(value, sort_keys=True).encode("ascii") + b"\n"
     return Response(status, body, (("Content-Type", media_type), *headers))
 
@@ -72,8 +77,8 @@ def json_response(
 def send(
     response: Response, environ: WSGIEnvironment, start_response: StartResponse
 ) -> list[bytes]:
-    """Answer: the response with the headers of every answer; to HEAD without the body."""
-    headers = [*response.headers, *ALWAYS]
+    """Send the response, with the headers of every response; to HEAD without the body."""
+    headers = [*response.headers, *response.policy]
     if environ["wsgi.url_scheme"] == "https":
         headers.append(_HTTPS_ONLY)
     if response.status != HTTPStatus.NO_CONTENT:
@@ -84,8 +89,8 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` is decoded and below the mount point, `host` the Host header or None;
-    `parameters` are what the route's pattern found in the path."""
+    """One request. `path` is decoded, and relative to the mount point. `host` is the Host header or
+    None. `parameters` are the {name} parts of the path."""
 
     environ: WSGIEnvironment = field(repr=False)
     method: str
@@ -95,32 +100,41 @@ class Request:
     caller: Caller | None = None
 
     def routed(self, parameters: tuple[str, ...], caller: Caller | None) -> "Request":
-        """The same request, now that its route and its sender are known."""
+        """The same request, now that its route and its caller are known."""
         return Request(self.environ, self.method, self.path, self.host, parameters, caller)
 
     @property
     def prefix(self) -> str:
         """The percent-encoded path of the mount point, without a slash at its end."""
-        path = str(self.environ.get("SCRIPT_NAME", "")).strip("/")  # two slashes begin a host
+        path = str(self.environ.get("SCRIPT_NAME", "")).strip("/")  # "//" would begin a host name
         return "/" + quote(path.encode("latin-1")) if path else ""
 
     @property
     def scheme(self) -> str:
+        """`http` or `https`."""
         return str(self.environ["wsgi.url_scheme"])
 
     @property
     def client(self) -> Client:
+        """Where it came from."""
         return client_of(self.environ)
 
     def identified(self) -> Caller:
-        """Who sent it. Raises BadCredentials: a route that forgot to ask lets nobody in."""
+        """Who sent it. Raises BadCredentials: a route that does not ask lets no one in."""
         if self.caller is None:
             raise BadCredentials
         return self.caller
 
-    def verified(self) -> Account:
-        """Whose password came with it. Raises PasswordRequired, as `identified` for a token."""
+    def proof(self) -> Account | Session:
+        """What proved it. Raises BadCredentials when that was no more than a signed token."""
         proof = self.identified().proof
+        if proof is None:
+            raise BadCredentials
+        return proof
+
+    def verified_account(self) -> Account:
+        """The account whose password came with it. Raises PasswordRequired when a token came."""
+        proof = self.proof()
         if not isinstance(proof, Account):
             raise PasswordRequired
         return proof
@@ -138,10 +152,13 @@ class Request:
             raise UnsupportedMediaType
         if self.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
             raise UnsupportedMediaType
-        return json_text.parse_object(self._read_body())
+        try:
+            return json_text.parse_object(self._read_body())
+        except MalformedJSON as error:
+            raise MalformedRequest(str(error)) from None
 
     def strings(self, *names: str) -> tuple[str, ...]:
-        """Members of the JSON body that have to be strings. Raises as `json`."""
+        """Members of the JSON body that must be strings. Raises as `json`."""
         body = self.json()
         for name in names:
             if type(body.get(name)) is not str:
@@ -160,43 +177,45 @@ class Request:
             if len(body) < int(length):
                 raise MalformedRequest("The body ends before its Content-Length.")
             return body
-        if self.environ.get("wsgi.input_terminated"):  # the server decodes chunks and marks the end
+        if self.environ.get(
+            "wsgi.input_terminated"
+        ):  # the server decodes chunks and marks their end
             body = _read(body_input, MAX_BODY_LENGTH + 1)
             if len(body) > MAX_BODY_LENGTH:
                 raise BodyTooLarge
             return body
         if self.environ.get("HTTP_TRANSFER_ENCODING"):
-            raise LengthRequired  # reading on could wait for ever
+            raise LengthRequired  # a read could wait for ever
         return b""
 
 
 def parse_request(environ: WSGIEnvironment) -> Request:
-    """The request line and the Host header, checked; the body stays unread.
+    """The request line and the Host header, checked. The body is not read yet.
 
-    Raises NotFound when the path is not UTF-8, or the mount point no string of bytes;
-    MalformedRequest for a Host that is none (RFC 9112 section 3.2).
+    Raises NotFound when the path is not UTF-8, or the mount point does not follow PEP 3333;
+    MalformedRequest for an invalid Host (RFC 9112 section 3.2).
     """
     host = environ.get("HTTP_HOST")
     if host is not None and not _HOST.fullmatch(host):
         raise MalformedRequest("The Host header is not well-formed.")
     try:  # PEP 3333: the bytes of the path come as latin-1 characters
         path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8")
-        str(environ.get("SCRIPT_NAME", "")).encode("latin-1")  # before anything is written
+        str(environ.get("SCRIPT_NAME", "")).encode("latin-1")  # checked before anything is done
     except UnicodeError:
         raise NotFound from None
     return Request(environ, str(environ["REQUEST_METHOD"]), path, host)
 
 
 def client_of(environ: WSGIEnvironment) -> Client:
-    """Where the request comes from: what the connection says, no header (`trusted_proxy` is the
-    server's), and the user agent's own words, bounded and in printable ASCII."""
+    """Where the request comes from: the address of the connection, and the User-Agent, bounded and
+    in printable ASCII. No forwarding header is read: that is the server's work."""
     words = str(environ.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH]
     printable = "".join(char if " " <= char <= "~" else "?" for char in words)
     return Client(str(environ.get("REMOTE_ADDR", "")), printable)
 
 
 def _read(body_input: Any, size: int) -> bytes:
-    """Up to `size` bytes: PEP 3333 lets `read` return fewer than it was asked for."""
+    """Up to `size` bytes: in PEP 3333, `read` may return fewer than it was asked for."""
     chunks = []
     while size:
         try:

@@ -1,7 +1,7 @@
-"""Where a new resource lives, said without trusting the Host header.
+"""The Location header: where a new resource is, without trusting the Host header.
 
-Rule: an address that a client will follow is made of what the operator configured or of a host
-that cannot lead elsewhere; any other Host gets a path and never an echo (RFC 9110 section 10.2.2).
+Rule: an address that a client will follow is made of what the operator configured, or of a host
+that cannot lead elsewhere. For any other Host it is a path alone (RFC 9110 section 10.2.2).
 """
 
 import re

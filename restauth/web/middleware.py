@@ -1,139 +1,98 @@
-"""An Authorization header becomes an environ user.
+"""The guard: a WSGI app that gets only requests with a verified identity, or anonymous ones.
 
 Rule: no identity from outside survives. Whatever a client or an outer server put under our keys is
-removed first, and only what is verified here is set. Presented but wrong is refused: it never
-becomes anonymous.
+removed first, and only a verified identity is set. Credentials that are presented and wrong are
+refused: the request never becomes anonymous.
 """
 
-import os
 from collections.abc import Iterable
+from functools import partial
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from restauth import settings
-from restauth.core import authorization, roles
-from restauth.core.access_tokens import is_token_shaped
-from restauth.core.authorization import Basic, Bearer
-from restauth.errors import BadCredentials, HttpsRequired, InvalidSetting, Refusal, RoleRequired
+from restauth.core import authorization
+from restauth.domain.identification import Identify
+from restauth.errors import BadCredentials, HttpsRequired, Refusal
 from restauth.records import Caller, User
-from restauth.services import (
-    Services,
-    StatelessServices,
-    start_services,
-    start_stateless_services,
-)
 from restauth.settings import Settings
 from restauth.web import problems
+from restauth.web.guard_rules import GuardRules, check_guard, is_exempt
 from restauth.web.http import client_of, send
 
-IDENTITY_KEYS = ("restauth.user", "REMOTE_USER", "AUTH_TYPE")
+USER_KEY = "restauth.user"
+IDENTITY_KEYS = (USER_KEY, "REMOTE_USER", "AUTH_TYPE")
+# A WSGI callable with which a guarded app answers 401 by itself, with the right challenges.
+UNAUTHORIZED_KEY = "restauth.unauthorized"
+
+_UNAUTHORIZED = BadCredentials()  # described in a response, and never raised
 
 
 def remove_identity(environ: WSGIEnvironment) -> None:
     """Make the request anonymous, whatever it claims to be."""
     for key in IDENTITY_KEYS:
         environ.pop(key, None)
-    environ["restauth.user"] = None
+    environ[USER_KEY] = None
 
 
-def identify(environ: WSGIEnvironment, services: Services) -> Caller | None:
-    """Who sent the request; None when it presents nothing for us.
+def scheme_of(environ: WSGIEnvironment) -> str:
+    """The scheme of the Authorization header, in lower case; empty without one."""
+    return authorization.scheme_of(environ.get("HTTP_AUTHORIZATION", ""))
 
-    Sets `restauth.user`, `REMOTE_USER` and `AUTH_TYPE`. Raises BadCredentials when what it
-    presents is wrong, Throttled, HttpsRequired, Busy, StoreUnavailable.
+
+def identify(
+    environ: WSGIEnvironment, scheme: str, verify: Identify, *, require_https: bool
+) -> Caller | None:
+    """Who sent the request; None when it presents no credentials for us.
+
+    `scheme` is `scheme_of(environ)`, and `verify` turns a claim into the caller. Sets
+    `restauth.user`, `REMOTE_USER` and `AUTH_TYPE`. Raises BadCredentials when what is presented is
+    wrong; HttpsRequired, Throttled, Busy, StoreUnavailable.
     """
-    match _presented(environ, services.settings):
-        case Bearer(token):
-            caller = services.sessions.identify(token)
-        case Basic(username, password):
-            account = services.authentication.authenticate(username, password, client_of(environ))
-            user = User(account.id, account.username, account.roles, None, "password")
-            caller = Caller(user, account)
-        case _:
-            return None
-    _set_identity(environ, caller.user)
+    text = environ.get("HTTP_AUTHORIZATION")
+    if not text:  # absent, or emptied by a proxy
+        return None
+    if require_https and environ["wsgi.url_scheme"] != "https":
+        raise HttpsRequired  # before the header is read: no challenge may ask for it again
+    caller = verify(authorization.parse(text, scheme), client_of(environ))
+    if caller is not None:
+        _set_identity(environ, caller.user, scheme)
     return caller
 
 
-def identify_by_keys(environ: WSGIEnvironment, services: StatelessServices) -> User | None:
-    """As `identify`, where no store is at hand: a password is refused like a wrong one."""
-    match _presented(environ, services.settings):
-        case Bearer(token):
-            user = services.tokens.identify(token)
-        case Basic():
-            raise BadCredentials
-        case _:
-            return None
-    _set_identity(environ, user)
-    return user
-
-
-def _presented(environ: WSGIEnvironment, settings: Settings) -> Basic | Bearer | None:
-    """What the request claims. A token in the place of the Basic username is a token."""
-    text = environ.get("HTTP_AUTHORIZATION")
-    if text is None:
-        return None
-    if settings.require_https and environ["wsgi.url_scheme"] != "https":
-        raise HttpsRequired
-    credentials = authorization.parse(text)
-    if isinstance(credentials, Basic) and is_token_shaped(credentials.user_id):
-        return Bearer(credentials.user_id)
-    return credentials
-
-
-def _set_identity(environ: WSGIEnvironment, user: User) -> None:
-    environ["restauth.user"] = user
-    # PEP 3333: environ strings hold bytes as latin-1 characters.
+def _set_identity(environ: WSGIEnvironment, user: User, scheme: str) -> None:
+    environ[USER_KEY] = user
+    # PEP 3333: strings of the environ hold bytes as latin-1 characters.
     environ["REMOTE_USER"] = user.username.encode("utf-8").decode("latin-1")
-    scheme = authorization.scheme_of(environ["HTTP_AUTHORIZATION"])
     environ["AUTH_TYPE"] = scheme.capitalize()
 
 
-class AuthMiddleware:
+class Guard:
     """Any WSGI app, guarded: `environ["restauth.user"]` is a verified `User` or None.
 
-    With `required`, who presents nothing gets 401 and the app is not called; with `role`, who has
-    not that role gets 403 besides. With `stateless`, tokens are verified by the key ring alone and
-    are good until they expire: no store is asked, nobody comes in by password, and the ring must be
-    there. These flags may be text, `true` or `false`; the other keywords are settings, as for
-    `create_app`. Raises InvalidSetting, UnusableStore, UnusableKeyRing.
+    `verify` turns a claim into the caller. Of the settings, `realm` and `require_https` apply.
     """
 
     def __init__(
-        self,
-        app: WSGIApplication,
-        *,
-        required: bool | str = False,
-        role: str | None = None,
-        stateless: bool | str = False,
-        **keywords: object,
+        self, app: WSGIApplication, verify: Identify, rules: GuardRules, settings: Settings
     ) -> None:
-        if role is not None and not roles.is_role(role):
-            raise InvalidSetting(f"role is {role!r}: nobody can have such a role.")
         self._app = app
-        self._required = settings.read_flag("required", required) or role is not None
-        self._role = role
-        loaded = settings.load(os.environ, keywords)
-        is_stateless = settings.read_flag("stateless", stateless)
-        start = start_stateless_services if is_stateless else start_services
-        self.services: Services | StatelessServices = start(loaded)
+        self._verify = verify
+        self._rules = rules
+        self._realm = settings.realm
+        self._require_https = settings.require_https
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         remove_identity(environ)
-        try:
-            self._admit(self._identify(environ))
-        except Refusal as refusal:
-            response = problems.refuse(refusal, environ, self.services.settings.realm)
-            return send(response, environ, start_response)
+        scheme = scheme_of(environ)
+        environ[UNAUTHORIZED_KEY] = partial(self._refuse, _UNAUTHORIZED, scheme)
+        if not is_exempt(environ.get("PATH_INFO", ""), self._rules.exempt):
+            try:
+                caller = identify(environ, scheme, self._verify, require_https=self._require_https)
+                check_guard(self._rules, caller)
+            except Refusal as refusal:
+                return self._refuse(refusal, scheme, environ, start_response)
         return self._app(environ, start_response)
 
-    def _identify(self, environ: WSGIEnvironment) -> User | None:
-        if isinstance(self.services, StatelessServices):
-            return identify_by_keys(environ, self.services)
-        caller = identify(environ, self.services)
-        return caller.user if caller else None
-
-    def _admit(self, user: User | None) -> None:
-        if user is None and self._required:
-            raise BadCredentials
-        if user is not None and self._role is not None and self._role not in user.roles:
-            raise RoleRequired
+    def _refuse(
+        self, refusal: Refusal, scheme: str, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> list[bytes]:
+        return send(problems.refuse(refusal, environ, scheme, self._realm), environ, start_response)

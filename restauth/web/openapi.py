@@ -1,8 +1,8 @@
-"""The route table as an OpenAPI document.
+"""The route table as an OpenAPI 3.1.1 document.
 
-Rule: what the table says (paths, methods, access, secrets) is read from it, and what follows from
-it (the refusals of whoever asks for a credential or takes a body) is worked out here, once. Only
-what a handler itself gives and refuses stands in a row of its own. OpenAPI 3.1.1.
+Rule: what the table says (paths, methods, access, secrets) is read from it. What follows from that
+(the refusals of a route that asks for a credential or takes a body) is derived here, once. Only
+what a handler itself gives and refuses has a row of its own here.
 """
 
 import re
@@ -12,25 +12,26 @@ from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
-from restauth.core import names, passwords
+from restauth.core import names, passwords, session_ids
 from restauth.errors import Refusal
 from restauth.settings import USERNAME_PATTERN, Settings
 from restauth.web import handlers
+from restauth.web.access import Access
 from restauth.web.http import ALWAYS
-from restauth.web.problems import INTERNAL_ERROR, STATUSES
-from restauth.web.router import ANY_METHOD, Access, Handler, Route
+from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
+from restauth.web.router import ANY_METHOD, Handler, Route
 
-# The version of the contract, and not of the package: that is nobody's business.
+# The version of the contract, not of the package: a response shows no version of the software.
 CONTRACT_VERSION = "1.0"
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a handler gives when all is well, and what it may refuse by itself.
+    """What a handler gives after a valid request, and what the handler itself may refuse.
 
-    `schema` names one of SCHEMAS, `headers` some of HEADERS; `members` are those of the JSON body,
-    all of them strings. `asks_store` is false where no store is asked.
+    `schema` is a name of SCHEMAS, and `headers` are names of HEADERS. `members` are those of the
+    JSON body, all of them strings. `asks_store` is false for a handler that needs no store.
     """
 
     summary: str
@@ -113,7 +114,7 @@ OPERATIONS: dict[Handler, Operation] = {
         "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
     ),
 }
-PATH = "/api/openapi.json"  # whose handler stands above, beside the table of routes
+PATH = "/api/openapi.json"  # its handler is in `routes`, which this file must not import
 DESCRIPTION = Operation("Get this description", 200, "Description", asks_store=False)
 
 
@@ -135,7 +136,10 @@ _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _SECONDS = {"type": "integer", "minimum": 1, "description": "seconds"}
 _TIME = {"type": "string", "format": "date-time"}
-_CODES = (INTERNAL_ERROR, *sorted(refusal.code for refusal in STATUSES))
+_CODES = (
+    INTERNAL_ERROR,
+    *sorted([THROTTLED_FOR_PROXIES[2], *(refusal.code for refusal in STATUSES)]),
+)
 _MEMBERS: dict[str, dict[str, Any]] = {
     "username": {**_TEXT, "minLength": 1, "maxLength": names.MAX_LENGTH},
     "password": {**_TEXT, "minLength": 1, "maxLength": passwords.MAX_LENGTH},
@@ -179,7 +183,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 }
 HEADERS: dict[str, dict[str, Any]] = {  # each is there whenever it is listed
     "Accept": {"description": "the media type that a body must have"},
-    "Location": {"description": "where the new resource lives"},
+    "Location": {"description": "where the new resource is"},
     "Remote-Groups": {"description": "the user's roles, comma-separated"},
     "Remote-User": {"description": "the username, percent-encoded where it is not visible ASCII"},
     "Retry-After": {"description": "the wait before the next attempt", "schema": _SECONDS},
@@ -194,7 +198,7 @@ _HEADERS_OF_STATUS = {
 }
 _PARTS: dict[str, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 0},
-    "sid": {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+    "sid": {"type": "string", "pattern": f"^{session_ids.PATTERN}$"},
 }
 
 
@@ -211,7 +215,7 @@ def build(routes: Iterable[Route], settings: Settings, server: str) -> dict[str,
             "title": "restauth",
             "version": CONTRACT_VERSION,
             "summary": "A small auth service for REST APIs",
-            "description": "HEAD is answered where GET is, OPTIONS everywhere, with Allow. "
+            "description": "HEAD exists where GET does, and OPTIONS on every path, with Allow. "
             "Any other path is 404, any other method 405, with Allow. "
             "A token is presented as Bearer, or as the Basic username with any password.",
         },
@@ -274,7 +278,7 @@ def _security(access: Access) -> list[dict[str, list[str]]]:
 def _body(members: Iterable[str], settings: Settings) -> dict[str, Any]:
     """An object that may have more members: they are ignored."""
     properties = {name: _MEMBERS.get(name, _TEXT) for name in members}
-    # An operator's own pattern may be one that only Python reads; ECMA-262 is what is asked for.
+    # OpenAPI asks for a pattern of ECMA-262. The operator's own may be valid only in Python.
     if "username" in properties and settings.username_pattern.pattern == USERNAME_PATTERN:
         properties["username"] = {**properties["username"], "pattern": f"^{USERNAME_PATTERN}$"}
     return {"type": "object", "properties": properties, "required": list(members)}
@@ -290,10 +294,14 @@ def _success(operation: Operation) -> dict[str, Any]:
 
 
 def _failures(route: Route, settings: Settings) -> dict[str, dict[str, Any]]:
-    """By status: which refusals have it here."""
+    """The refusals of the route, by their status."""
     codes: dict[int, list[str]] = {500: [INTERNAL_ERROR]}
-    for refusal in sorted(set(_refusals(route, settings)), key=lambda refusal: refusal.code):
-        codes.setdefault(STATUSES[refusal][0], []).append(refusal.code)
+    found = {(refusal.code, STATUSES[refusal][0]) for refusal in _refusals(route, settings)}
+    if route.is_for_proxies:
+        status, _, code = THROTTLED_FOR_PROXIES
+        found = found - {(errors.Throttled.code, STATUSES[errors.Throttled][0])} | {(code, status)}
+    for code, status in sorted(found):
+        codes.setdefault(status, []).append(code)
     return {
         str(status): {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes[status])}",
@@ -313,8 +321,7 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
     if "{" in route.path:
         yield errors.NotFound
     if route.access is not Access.ANYONE:
-        yield from (errors.BadCredentials, errors.Busy)
-        yield errors.Barred if route.is_for_proxies else errors.Throttled
+        yield from (errors.BadCredentials, errors.Busy, errors.Throttled)
     if route.access is Access.PASSWORD:
         yield errors.PasswordRequired
     if operation.members:

@@ -1,8 +1,7 @@
-"""A failure in, an application/problem+json response out.
+"""Problem documents: the response for each refusal (RFC 9457).
 
-Rule: the only place that knows which failure has which status. The table is total: a refusal
-without a row is found by the tests, not by a user. RFC 9457; the challenges are RFC 9110's, 7617's
-and 6750's.
+Rule: the only file that knows which refusal has which status. The table is total: a test finds a
+refusal without a row.
 """
 
 import logging
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restauth import errors
-from restauth.core import authorization
+from restauth.web import challenges
 from restauth.web.http import Response, json_response
 
 INTERNAL_ERROR = "internal_error"  # the code of a bug
@@ -28,7 +27,6 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.BadCredentials: (401, "Unauthorized"),
     errors.PasswordRequired: (403, "Password required"),
     errors.RoleRequired: (403, "Role required"),
-    errors.Barred: (403, "Barred"),  # nginx takes all but 401 and 403 for a fault of ours
     errors.RegistrationClosed: (403, "Registration closed"),
     errors.HttpsRequired: (403, "HTTPS required"),
     errors.NotFound: (404, "Not found"),
@@ -40,19 +38,32 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
 }
+# Throttled, in the answer to a proxy: nginx treats every status but 401 and 403 as an error.
+THROTTLED_FOR_PROXIES = (403, "Barred", "barred")
 
 
-def refuse(refusal: errors.Refusal, environ: Mapping[str, Any], realm: str) -> Response:
-    """The problem document of a refusal, with the headers that its status asks for. Its cause,
-    where the operator has to know one, goes to the log."""
+def refuse(
+    refusal: errors.Refusal, environ: Mapping[str, Any], scheme: str, realm: str
+) -> Response:
+    """The problem document of a refusal, with the headers that its status needs.
+
+    `scheme` is that of the request's Authorization header. The cause of an `Unavailable` goes to
+    the log.
+    """
     if isinstance(refusal, errors.Unavailable) and refusal.cause:
         _log.warning("%s: %s", refusal.code, refusal.cause)
     status, title = STATUSES[type(refusal)]
-    return _problem(status, title, refusal.code, str(refusal), *_headers(refusal, environ, realm))
+    headers = _headers(refusal, environ, scheme, realm)
+    return _problem(status, title, refusal.code, str(refusal), *headers)
+
+
+def throttled_for_proxies() -> Response:
+    """The answer of /api/verify to a throttled request."""
+    return _problem(*THROTTLED_FOR_PROXIES, errors.Throttled.detail)
 
 
 def internal_error(incident: str) -> Response:
-    """The answer to a bug: the incident's id for the log, and nothing else."""
+    """The answer to a bug: the id of the incident, which the log has too, and nothing else."""
     return _problem(500, "Internal error", INTERNAL_ERROR, f"Incident {incident}.")
 
 
@@ -73,11 +84,11 @@ def _problem(
 
 
 def _headers(
-    refusal: errors.Refusal, environ: Mapping[str, Any], realm: str
+    refusal: errors.Refusal, environ: Mapping[str, Any], scheme: str, realm: str
 ) -> list[tuple[str, str]]:
     match refusal:
         case errors.BadCredentials():
-            return [("WWW-Authenticate", text) for text in _challenges(environ, realm)]
+            return challenges.build(scheme, environ, realm)
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]
         case errors.Throttled() | errors.Unavailable():
@@ -85,16 +96,3 @@ def _headers(
         case errors.UnsupportedMediaType():
             return [("Accept", "application/json")]  # RFC 9110 section 15.5.16
     return []
-
-
-def _challenges(environ: Mapping[str, Any], realm: str) -> list[str]:
-    """Basic first, then Bearer, each a line of its own: some clients read but the first one."""
-    if authorization.scheme_of(environ.get("HTTP_AUTHORIZATION", "")) == "bearer":
-        return [f'Bearer realm="{realm}", error="invalid_token"']  # RFC 6750 section 3.1
-    bearer = f'Bearer realm="{realm}"'
-    # A page's own fetch must not make the browser open its password window.
-    is_script = (
-        environ.get("HTTP_SEC_FETCH_MODE", "navigate") != "navigate"
-        or environ.get("HTTP_X_REQUESTED_WITH") == "XMLHttpRequest"
-    )
-    return [bearer] if is_script else [f'Basic realm="{realm}", charset="UTF-8"', bearer]

@@ -1,7 +1,7 @@
-"""The table of all routes and who may call them.
+"""The table of all routes, and who may call them.
 
-Rule: a route that is not in this table does not exist, and what it asks of the caller stands
-beside it, in no other place.
+Rule: a route that is not in this table does not exist. What a route asks of the caller is written
+here and in no other place.
 """
 
 from functools import lru_cache
@@ -9,22 +9,23 @@ from functools import lru_cache
 from restauth.services import Services
 from restauth.settings import Settings
 from restauth.web import handlers, openapi
+from restauth.web.access import Access
 from restauth.web.http import Request, Response, json_response
-from restauth.web.router import ANY_METHOD, Access, Route
+from restauth.web.router import ANY_METHOD, Route
 
 
 def show_description(request: Request, services: Services) -> Response:
-    """Here and not in `handlers`, since it is this table that is described."""
+    """In this file, because it describes this table."""
     return _description(services.settings, services.settings.base_url or request.prefix or "/")
 
 
-@lru_cache(maxsize=16)  # for there may be as many mount points
+@lru_cache(maxsize=16)  # there may be several mount points
 def _description(settings: Settings, server: str) -> Response:
     return json_response(200, openapi.build(routes(settings), settings, server))
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
-    """The routes under these settings, in the order of the README's table."""
+    """The routes under these settings, in the order of the table in the README."""
     profile = Access.ANYONE if settings.public_profiles else Access.USER
     return (
         Route("POST", "/api/users", handlers.register, Access.ANYONE, takes_secret=True),
@@ -53,7 +54,7 @@ def routes(settings: Settings) -> tuple[Route, ...]:
             takes_secret=True,
         ),
         Route("GET", "/api/resource", handlers.greet, Access.USER),
-        Route(ANY_METHOD, "/api/verify", handlers.verify, Access.USER),
+        Route(ANY_METHOD, "/api/verify", handlers.verify, Access.USER, is_for_proxies=True),
         Route("GET", "/api/health", handlers.show_health, Access.ANYONE),
         Route("GET", openapi.PATH, show_description, Access.ANYONE),
         Route("GET", "/.well-known/jwks.json", handlers.show_keys, Access.ANYONE),

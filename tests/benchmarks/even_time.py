@@ -14,10 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
-from restauth import create_app
+from restauth import settings
 from restauth.core import passwords
 from restauth.errors import BadCredentials
 from restauth.records import Client, ImportedUser
+from restauth.services import build_services
 
 CLIENT = Client("127.0.0.1")
 WERKZEUG = (  # Werkzeug 1.0.1's default, of the password "python"
@@ -27,22 +28,21 @@ WERKZEUG = (  # Werkzeug 1.0.1's default, of the password "python"
 
 def main() -> None:
     logging.disable()
-    authentication = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    logins = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     folder = Path(tempfile.mkdtemp())
-    app = create_app(
-        database=folder / "a.db", key_file=folder / "a.keys", free_failures=0, max_failures=0
-    )
-    services = app.services
+    files = {"database": folder / "a.db", "key_file": folder / "a.keys"}
+    no_throttle = {"free_failures": 0, "max_failures": 0}
+    services = build_services(settings.load({}, {**files, **no_throttle}), create=True)
     for name in ("wrong", "locked"):
         services.accounts.register(name, "python")
     services.accounts.lock(services.accounts.find_by_name("locked"))
-    services.store.add_user("cheap", "cheap", passwords.hash("python", 10), 0)
-    with services.store.importing(keep=True) as importing:
-        importing.add(ImportedUser(9, "old", "old", WERKZEUG, is_locked=False), 0)
+    services._resources.store.add_user("cheap", "cheap", passwords.hash("python", 10), 0)
+    old = ImportedUser(9, "old", "old", WERKZEUG, is_locked=False)
+    services._resources.store.import_users(lambda importing: importing.add(old, 0), keep=True)
     seconds: dict[str, list[float]] = {
         name: [] for name in ("unknown", "wrong", "locked", "cheap", "old")
     }
-    for _ in range(authentication):
+    for _ in range(logins):
         for name, times in seconds.items():
             started = time.perf_counter()
             with suppress(BadCredentials):
@@ -50,7 +50,7 @@ def main() -> None:
             times.append(time.perf_counter() - started)
     services.close()
     base = median(seconds["unknown"])
-    print(f"medians of {authentication} refused authentication in turns, unknown = 1")
+    print(f"medians of {logins} refused logins in turns, unknown = 1")
     for name, times in seconds.items():
         print(f"{name:8} {median(times) / base:6.3f}")
 

@@ -107,14 +107,12 @@ def seed() -> tuple[Wsgi, str]:
 
 
 def restauth() -> tuple[Wsgi, str]:
-    from restauth import create_app
-    from restauth.records import Client
+    from restauth import Service
 
     folder = Path(tempfile.mkdtemp())
-    app = create_app(database=folder / "a.db", key_file=folder / "a.keys", bcrypt_rounds=10)
-    app.services.accounts.register("miguel", "python")
-    account = app.services.authentication.authenticate("miguel", "python", Client("127.0.0.1"))
-    return app, f"Bearer {app.services.sessions.start(account, Client('127.0.0.1')).token}"
+    service = Service(database=folder / "a.db", key_file=folder / "a.keys", bcrypt_rounds=10)
+    user = service.add_user("miguel", "python")
+    return service.app, f"Bearer {service.issue_token(user.id).token}"
 
 
 def restauth_password() -> tuple[Wsgi, str]:

@@ -6,7 +6,6 @@ import re
 import resource
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +20,9 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 
-from restauth import __version__
-from restauth.cli import server
 from restauth.cli import server as server_module
 from restauth.services import HASH_QUEUE, HASH_SLOTS
-from restauth.storage.sqlite import MAX_WRITERS
+from restauth.storage.engine import MAX_WRITERS
 from tests.conftest import ServicesFactory, basic, bearer
 from tests.processes import (
     PATIENCE,
@@ -50,10 +47,6 @@ server.serve_forever()
 """
 COMMANDS = {
     "restauth serve": SERVE,
-    "waitress-serve": (
-        *(sys.executable, "-m", "waitress", "--listen=127.0.0.1:0"),
-        *("--call", "restauth:create_app"),
-    ),
     "wsgiref": (sys.executable, "-c", WSGIREF),
 }
 
@@ -99,22 +92,6 @@ def test_the_journey_is_the_same_on_every_server(tmp_path: Path, command: tuple[
 # Listening
 
 
-@pytest.mark.parametrize("policy", ["open", "nist"])
-def test_the_announcement_says_where_and_with_which_files_and_policy(
-    tmp_path: Path, policy: str
-) -> None:
-    keywords = {"registration": "closed", "password_policy": policy}
-    with Server.start(tmp_path, **keywords) as server:
-        assert server.get("/api/health").json == {"status": "ok"}
-        *remarks, announcement = server.output.splitlines()
-        assert announcement == (
-            f"restauth {__version__} serves {server.address} (database restauth.db, "
-            f"key ring restauth.keys, registration closed, password policy {policy})"
-        )
-    assert bool(remarks) is (policy == "open")
-    assert all("password_policy is open" in remark for remark in remarks)
-
-
 def test_standard_error_carries_the_events_as_json(tmp_path: Path) -> None:
     shell = ("sh", "-c", 'exec "$@" 2>errors', "sh", *SERVE)
     with Server.start(tmp_path, *shell) as server:
@@ -127,18 +104,10 @@ def test_standard_error_carries_the_events_as_json(tmp_path: Path) -> None:
     said = (tmp_path / "errors").read_text()
     remark, *events = said.splitlines()
     assert re.fullmatch(r"[0-9-]{10} [0-9:,]{12} WARNING restauth: password_policy .+", remark)
-    lines = [json.loads(event) for event in events]
-    session_id = lines[2]["session_id"]
-    about = {"peer": "127.0.0.1", "user_id": 1}
-    assert [{name: text for name, text in line.items() if name != "time"} for line in lines] == [
-        {"event": "registered", **about},
-        {"event": "login", **about},
-        {"event": "session_started", **about, "session_id": session_id},
-        {"event": "login_failed", **about},
-        {"event": "login_failed", **about, "user_id": None},
-        {"event": "session_ended", **about, "session_id": session_id},
+    assert [json.loads(line)["event"] for line in events] == [
+        *("registered", "login", "session_started", "login_failed", "login_failed"),
+        "session_ended",
     ]
-    assert all(re.fullmatch(r"[0-9-]{10}T[0-9:]{8}Z", line["time"]) for line in lines)
     assert "s3cret" not in said
     assert token not in said
     assert len(server.output.splitlines()) == 1  # the announcement: no event on standard output
@@ -187,31 +156,6 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert refused.stderr == f"restauth: Cannot listen on {address}: Address already in use.\n"
 
 
-def test_too_few_threads_are_remarked_upon(tmp_path: Path) -> None:
-    with Server.start(tmp_path, *SERVE, "--threads=1") as few:
-        assert few.get("/api/health").status == 200
-        few.end(signal.SIGKILL)
-    assert f"restauth: below {server.MIN_THREADS} threads, others can hold up token " in few.output
-
-
-@pytest.mark.parametrize(("headers", "remarks"), [((), 1), (("x-forwarded-for",), 0)])
-def test_a_proxy_whose_word_on_the_client_is_not_taken_is_remarked_upon(
-    tmp_path: Path, headers: tuple[str, ...], remarks: int
-) -> None:
-    options = [
-        "--trusted-proxy=127.0.0.1",
-        *(f"--trusted-proxy-headers={name}" for name in headers),
-    ]
-    with Server.start(tmp_path, *SERVE, *options) as behind:
-        assert behind.get("/api/health").status == 200
-        behind.end()
-    assert behind.output.count("all clients of a proxy are one peer") == remarks
-
-
-def test_hashes_and_writers_at_their_most_leave_tokens_a_thread() -> None:
-    assert server_module.THREADS > HASH_SLOTS + HASH_QUEUE + MAX_WRITERS
-
-
 # Limits
 
 
@@ -240,8 +184,11 @@ def test_a_header_that_is_too_large_is_refused_by_the_server(served: Server) -> 
     assert served.get("/api/health", {"Cookie": "x" * 17_000}).status == 431
 
 
-def test_a_slow_connection_is_cut_within_a_quarter_minute() -> None:
-    assert server.LIMITS["channel_timeout"] + server.LIMITS["cleanup_interval"] <= 15
+def test_the_limits_fit_one_another() -> None:
+    """A thread is always left for a token, and a slow connection is cut in a quarter minute."""
+    assert server_module.MIN_THREADS > HASH_SLOTS + HASH_QUEUE + MAX_WRITERS
+    assert server_module.MIN_THREADS < server_module.THREADS == server_module.LIMITS["threads"]
+    assert sum(server_module.LIMITS[name] for name in ("channel_timeout", "cleanup_interval")) <= 15
 
 
 @contextmanager
@@ -314,7 +261,7 @@ def test_the_file_limit_is_raised_as_far_as_needed_and_allowed(
     limits = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: limits.append(pair))
-    assert server._raise_file_limit(2000, 64) == room
+    assert server_module._raise_file_limit(2000, 64) == room
     assert limits == ([expected] if expected else [])
     remark = f"restauth: room for {room} connections only: see ulimit -n\n"
     assert capsys.readouterr().err == (remark if room < 2000 else "")
@@ -373,19 +320,22 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
             receive(client)
 
 
-def test_the_first_signal_asks_and_the_second_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_signal_asks_and_the_second_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     statuses: list[int] = []
-    monkeypatch.setattr(server, "_exit", statuses.append)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(server_module, "_exit", statuses.append)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
     try:
-        stop = server._Stop()
-        assert not stop.is_asked
-        signal.raise_signal(signal.SIGINT)
-        assert (stop.is_asked, statuses) == (True, [])
-        signal.raise_signal(signal.SIGTERM)
+        stop = server_module._Stop()
+        for number in numbers:
+            seen = (stop.is_asked, list(statuses))
+            assert seen == (number == signal.SIGTERM, [])
+            signal.raise_signal(number)
         assert statuses == [128 + signal.SIGTERM]
     finally:
-        for number, handler in handlers.items():
+        for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
 
 
@@ -482,35 +432,6 @@ def test_four_servers_that_start_at_once_share_one_key(tmp_path: Path) -> None:
     assert len({kid_of(token) for token in tokens}) == 1
 
 
-def test_new_files_are_private_whatever_the_umask(served: Server, tmp_path: Path) -> None:
-    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert files == dict.fromkeys(
-        ("restauth.db", "restauth.db-wal", "restauth.db-shm", "restauth.keys"), 0o600
-    )
-
-
-def test_a_logout_in_one_process_is_seen_by_the_next_request_in_another(
-    served: Server, tmp_path: Path
-) -> None:
-    token = served.log_in(NAME, PASSWORD)
-    with Server.start(tmp_path) as other:
-        assert other.get(RESOURCE, bearer(token)).status == 200
-        assert served.request("DELETE", "/api/token", bearer(token)).status == 204
-        assert other.get(RESOURCE, bearer(token)).status == 401
-
-
-@pytest.mark.parametrize("command", ["lock", "passwd --password-stdin", "delete", "end-sessions"])
-def test_the_operators_word_counts_from_the_next_request_on(
-    command: str, served: Server, tmp_path: Path
-) -> None:
-    token = served.log_in(NAME, PASSWORD)
-    assert served.get(RESOURCE, bearer(token)).status == 200
-    assert run(tmp_path, "user", *command.split(), NAME, stdin="ruby").returncode == 0
-    assert served.get(RESOURCE, bearer(token)).status == 401
-    is_password_good = served.get(RESOURCE, basic(NAME, PASSWORD)).status == 200
-    assert is_password_good is (command == "end-sessions")
-
-
 def test_a_rotation_refuses_no_good_token_in_any_process(served: Server, tmp_path: Path) -> None:
     """A client renews at one server and uses its tokens at the other, all the while."""
     kids: SimpleQueue[object] = SimpleQueue()  # each when it is met for the first time
@@ -546,13 +467,6 @@ def test_a_rotation_refuses_no_good_token_in_any_process(served: Server, tmp_pat
             is_over.set()
             client.result(PATIENCE)
     assert met == made
-
-
-def test_a_revoked_key_is_refused_by_the_next_request(served: Server, tmp_path: Path) -> None:
-    token = served.log_in(NAME, PASSWORD)
-    assert run(tmp_path, "key", "rotate", "--revoke").returncode == 0
-    assert served.get(RESOURCE, bearer(token)).status == 401
-    assert served.get(RESOURCE, bearer(served.log_in(NAME, PASSWORD))).status == 200
 
 
 def test_a_backup_while_serving_is_a_database_to_serve(served: Server, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Even work for every login, counted: whatever form the stored hash has."""
+"""The same work for every login, counted: whatever form the stored hash has."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,7 +9,9 @@ import bcrypt
 import pytest
 
 from restauth.core import passwords
-from restauth.core.hasher import Hasher
+from restauth.core.hasher import Hasher, PasswordMismatch
+from restauth.records import Account
+from tests.core.inputs import CountedLock
 
 COST = 9
 EVEN = 1 << COST  # what every verification spends
@@ -42,13 +44,25 @@ CHEAPER = {
     "scrypt": SCRYPT,
     "a cheaper one of the current form": passwords.hash("right", 5),
 }
+READABLE = {"current": CURRENT, **CHEAPER}
 UNREADABLE = {
-    "nobody": None,
+    "no account": None,
     "no hash": "!",
     "damage": CURRENT[:-1],
     "too many iterations": pbkdf2(1).replace(":1$", ":1000001$"),
     "SHA-crypt without the setting": SHA_CRYPT,
 }
+ANY = {**READABLE, **UNREADABLE}
+
+
+def verifies(hasher: Hasher, password: str, password_hash: str | None) -> bool:
+    candidate = None
+    if password_hash is not None:
+        candidate = Account(7, "miguel", password_hash, 0, None, 1, ())
+    try:
+        return hasher.verify(password, candidate) is candidate
+    except PasswordMismatch:
+        return False
 
 
 class Work:
@@ -64,6 +78,9 @@ class Work:
         before = self.rounds
         action()
         return self.rounds - before
+
+    def of_login(self, hasher: Hasher, password: str, password_hash: str | None) -> int:
+        return self.of(lambda: verifies(hasher, password, password_hash))
 
 
 @pytest.fixture
@@ -92,164 +109,118 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 def hasher(work: Work) -> Hasher:
     """One that has seen a login, and so knows the pace."""
     hasher = Hasher(COST, work.timer)
-    hasher.verify("x", None)
+    verifies(hasher, "x", None)
     return hasher
 
 
 # What matches
 
 
-def test_a_new_hash_is_of_the_current_form_and_cost(hasher: Hasher, work: Work) -> None:
-    assert work.of(lambda: hasher.hash("right")) == EVEN
-    assert passwords.cost_of(hasher.hash("right")) is not None
-    assert not hasher.is_stale(hasher.hash("right"))
+@pytest.mark.parametrize("remark", ANY)
+def test_a_hash_matches_its_password_if_it_can_be_read_and_no_other(
+    hasher: Hasher, remark: str
+) -> None:
+    assert verifies(hasher, "right", ANY[remark]) == (remark in READABLE)
+    assert not verifies(hasher, "wrong", ANY[remark])
 
 
-@pytest.mark.parametrize("password_hash", [CURRENT, *CHEAPER.values()], ids=["current", *CHEAPER])
-def test_the_right_password_matches_and_no_other(hasher: Hasher, password_hash: str) -> None:
-    assert hasher.verify("right", password_hash)
-    assert not hasher.verify("wrong", password_hash)
-
-
-@pytest.mark.parametrize("password_hash", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_matches_nothing(hasher: Hasher, password_hash: str | None) -> None:
-    assert not hasher.verify("right", password_hash)
-
-
-def test_sha_crypt_is_read_where_the_setting_allows_it(work: Work) -> None:
+def test_sha_crypt_is_read_and_measured_where_the_setting_allows_it(work: Work) -> None:
     allowing = Hasher(COST, work.timer, reads_sha_crypt=True)
-    assert allowing.read_old(SHA_CRYPT) is not None
-    assert allowing.verify("right", SHA_CRYPT)
-    assert not allowing.verify("wrong", SHA_CRYPT)
+    assert allowing.find_old(SHA_CRYPT) is not None
+    assert verifies(allowing, "right", SHA_CRYPT)
+    assert not verifies(allowing, "wrong", SHA_CRYPT)
+    assert work.of(lambda: allowing.calibrate([SHA_CRYPT])) > 1000
+    assert work.of_login(allowing, "x", None) > 1000 - GRAIN
 
 
 def test_sha_crypt_is_not_read_otherwise(hasher: Hasher) -> None:
-    assert hasher.read_old(SHA_CRYPT) is None
-    assert hasher.read_old(SCRYPT) is not None
+    assert hasher.find_old(SHA_CRYPT) is None
+    assert hasher.find_old(SCRYPT) is not None
 
 
-@pytest.mark.parametrize(
-    ("password_hash", "is_stale"),
-    [
-        pytest.param(CURRENT, False, id="current"),
-        pytest.param(passwords.hash("right", COST - 1), True, id="cheaper"),
-        pytest.param(passwords.hash("right", COST + 1), True, id="dearer"),
-        pytest.param(SCRYPT, True, id="older"),
-        pytest.param(SHA_CRYPT, True, id="not accepted"),
-        pytest.param("!", True, id="no hash"),
-        pytest.param(None, True, id="nobody"),
-    ],
-)
-def test_all_but_a_hash_of_the_current_cost_is_stale(
-    hasher: Hasher, password_hash: str | None, is_stale: bool
-) -> None:
-    assert hasher.is_stale(password_hash) == is_stale
+def test_all_but_a_hash_of_the_current_cost_needs_a_new_one(hasher: Hasher, work: Work) -> None:
+    assert work.of(lambda: hasher.hash("right")) == EVEN
+    others = [passwords.hash("right", cost) for cost in (COST - 1, COST + 1)]
+    hashes = [hasher.hash("right"), CURRENT, *others, SCRYPT, SHA_CRYPT, "!"]
+    assert [*map(hasher.needs_rehash, hashes)] == [False] * 2 + [True] * 5
 
 
 # What it costs
 
 
 @pytest.mark.parametrize("password", ["right", "wrong"])
-@pytest.mark.parametrize(
-    "password_hash",
-    [CURRENT, *CHEAPER.values(), *UNREADABLE.values()],
-    ids=["current", *CHEAPER, *UNREADABLE],
-)
+@pytest.mark.parametrize("password_hash", ANY.values(), ids=ANY)
 def test_every_verification_is_the_same_work(
     hasher: Hasher, work: Work, password_hash: str | None, password: str
 ) -> None:
-    spent = work.of(lambda: hasher.verify(password, password_hash))
-    assert EVEN - GRAIN < spent <= EVEN
+    assert EVEN - GRAIN < work.of_login(hasher, password, password_hash) <= EVEN
 
 
 def test_the_pace_is_looked_at_once_before_the_first_login(work: Work) -> None:
     hasher, old = Hasher(COST, work.timer), pbkdf2(96)
-    assert work.of(lambda: hasher.verify("right", old)) == EVEN + PROBE
-    assert work.of(lambda: hasher.verify("right", old)) == EVEN
+    assert work.of_login(hasher, "right", old) == EVEN + PROBE
+    assert work.of_login(hasher, "right", old) == EVEN
 
 
-def test_the_pace_of_this_machine_decides_what_is_topped_up(work: Work) -> None:
+def test_the_pace_of_this_machine_decides_what_is_topped_up(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where bcrypt is half as fast, an iteration of PBKDF2 stands for half a round."""
-    slower, old = Work(), pbkdf2(256)
-
-    def timer() -> float:
-        return work.rounds * TICK + slower.rounds * TICK
-
-    hasher = Hasher(COST, timer)
+    slower = Work()
+    hasher = Hasher(COST, lambda: work.timer() + slower.timer())
     hashpw = bcrypt.hashpw
 
     def slow(password: bytes, salt: bytes) -> bytes:
         slower.rounds += 1 << int(salt[4:6])
         return hashpw(password, salt)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bcrypt, "hashpw", slow)
-        hasher.verify("x", None)
-        assert work.of(lambda: hasher.verify("right", old)) == 256 + EVEN - 128
+    monkeypatch.setattr(bcrypt, "hashpw", slow)
+    verifies(hasher, "x", None)
+    assert work.of_login(hasher, "right", pbkdf2(256)) == 256 + EVEN - 128
 
 
-SLOWER = {
-    "bcrypt": (bcrypt_hash(COST + 1), 2 * EVEN),
-    "pbkdf2": (pbkdf2(3 * EVEN), 3 * EVEN),
-}
-
-
-@pytest.mark.parametrize(("slow", "rounds"), SLOWER.values(), ids=SLOWER)
 @pytest.mark.parametrize(
-    "password_hash",
-    [CURRENT, *CHEAPER.values(), *UNREADABLE.values()],
-    ids=["current", *CHEAPER, *UNREADABLE],
+    ("slow", "rounds"),
+    [
+        pytest.param(bcrypt_hash(COST + 1), 2 * EVEN, id="bcrypt"),
+        pytest.param(pbkdf2(3 * EVEN), 3 * EVEN, id="pbkdf2"),
+    ],
 )
-def test_everybody_pays_for_a_slower_form_that_is_expected(
-    hasher: Hasher, work: Work, slow: str, rounds: int, password_hash: str | None
+def test_every_login_pays_for_a_slower_form_that_is_expected(
+    hasher: Hasher, work: Work, slow: str, rounds: int
 ) -> None:
     hasher.calibrate([slow])
-    assert rounds - GRAIN < work.of(lambda: hasher.verify("wrong", password_hash)) <= rounds
-    assert work.of(lambda: hasher.verify("wrong", slow)) == rounds
+    for password_hash in ANY.values():
+        assert rounds - GRAIN < work.of_login(hasher, "wrong", password_hash) <= rounds
+    assert work.of_login(hasher, "wrong", slow) == rounds
 
 
 def test_the_slowest_of_all_sets_the_work(hasher: Hasher, work: Work) -> None:
+    hasher.calibrate([*CHEAPER.values()])  # makes no login cheaper
+    assert work.of_login(hasher, "x", None) == EVEN
     hasher.calibrate([pbkdf2(2 * EVEN), pbkdf2(4 * EVEN), pbkdf2(1), bcrypt_hash(4)])
     hasher.calibrate([pbkdf2(3 * EVEN)])
-    assert work.of(lambda: hasher.verify("x", None)) == 4 * EVEN
+    for password_hash in (None, passwords.hash("right", COST + 1)):
+        assert work.of_login(hasher, "x", password_hash) == 4 * EVEN
 
 
-@pytest.mark.parametrize("old", CHEAPER.values(), ids=CHEAPER)
-def test_a_cheaper_form_makes_nobody_cheaper(hasher: Hasher, work: Work, old: str) -> None:
-    hasher.calibrate([old])
-    assert work.of(lambda: hasher.verify("x", None)) == EVEN
-
-
-@pytest.mark.parametrize(
-    "password_hash", ["", "!", CURRENT, SHA_CRYPT], ids=["empty", "junk", "current", "unread"]
-)
-def test_what_no_login_will_meet_is_not_measured(
-    hasher: Hasher, work: Work, password_hash: str
-) -> None:
-    assert work.of(lambda: hasher.calibrate([password_hash])) == 0
-
-
-def test_sha_crypt_is_measured_where_it_is_read(work: Work) -> None:
-    hasher = Hasher(COST, work.timer, reads_sha_crypt=True)
-    assert work.of(lambda: hasher.calibrate([SHA_CRYPT])) > 1000
-    assert work.of(lambda: hasher.verify("x", None)) > 1000 - GRAIN
+def test_what_no_login_will_meet_is_not_measured(hasher: Hasher, work: Work) -> None:
+    assert work.of(lambda: hasher.calibrate(["", "!", CURRENT, SHA_CRYPT])) == 0
 
 
 # Threads
 
 
-def test_threads_share_a_hasher() -> None:
+def test_threads_share_a_hasher(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread calibrates the slowest form, it wins."""
     clock = iter(range(10**6))
     hasher = Hasher(4, lambda: next(clock), reads_sha_crypt=True)
-    hashes = [CURRENT, *CHEAPER.values(), SHA_CRYPT] * 4
+    hashes = [*READABLE.values(), SHA_CRYPT] * 4
+    calibrated, lock = Hasher(4, work.timer), CountedLock()
+    monkeypatch.setattr(calibrated, "_lock", lock)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda one: hasher.verify("right", one), hashes))
-        assert not any(pool.map(lambda one: hasher.verify("wrong", one), hashes))
-
-
-def test_the_slowest_form_wins_whichever_thread_expects_it(work: Work) -> None:
-    hasher = Hasher(4, work.timer)
-    hashes = [[bcrypt_hash(cost)] for cost in (4, 9, 6, 8, 5, 7)]
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(hasher.calibrate, hashes))
-    assert work.of(lambda: hasher.verify("x", None)) == 1 << 9
+        assert all(pool.map(lambda one: verifies(hasher, "right", one), hashes))
+        assert not any(pool.map(lambda one: verifies(hasher, "wrong", one), hashes))
+        list(pool.map(lambda cost: calibrated.calibrate([bcrypt_hash(cost)]), (4, 9, 6, 8, 5, 7)))
+    assert lock.taken == 6
+    assert work.of_login(calibrated, "x", None) == 1 << 9

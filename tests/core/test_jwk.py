@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 from restauth.core import jwk
 from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.keyring import Algorithm, KeyRing
+from restauth.core.token_issuing import TokenIssuing
 from restauth.errors import UnusableKeyRing
 from tests import vectors
-from tests.key_pairs import EVERY, NEEDS_EXTRA, PAIRED, key_of, lose_extra, need_extra, pair_entry
+from tests.core.inputs import LIMITED, cases
+from tests.key_pairs import EVERY, PAIRED, b64, key_of, lose_extra, need_extra, pair_entry, unb64
 
 NOW = 1_800_000_000
 DURATION = 600
 CLAIMS = Claims(1, "sid", "miguel", (), NOW, NOW + DURATION)
+ISSUING = TokenIssuing("restauth", "restauth")
 TOKENS = AccessTokens("restauth", "restauth", DURATION)
 SECRET = sha256(b"a secret of the tests").digest()
 OTHER_SECRET = sha256(b"another one").digest()
+ALPHABET = b"abcdefghijklmnopqrstuvwxyz"
 SEED_SECRET = b"the quick brown fox jumps over the lazy dog"
 FASTAPI_SECRET = b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"
 PEM = b"""-----BEGIN PUBLIC KEY-----
@@ -31,17 +35,14 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 SSH_LINE = b"AAAAC3NzaC1lZDI1NTE5AAAAIBm/RAlphM3+hUG6wWfcO5bIUIaqMLa2ywxcOK1wMWbh miguel@home"
 JWK = b'{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'  # RFC 8037
 
-OF_NO_KIND = 'Key "one" is no HS256, EdDSA, ES256 signing key (kty, crv, alg, use).'
-NOT_CANONICAL = 'The secret of key "one" is not canonical Base64url.'
-IS_WEAK = 'Key "one" is weak: short, famous, or far from random.'
-OFF_CURVE = 'Key "one" is no key of its curve.'
-NO_HALVES = 'The public half of key "one" is not that of its secret.'
+# A telling part of each refusal.
+OF_NO_KIND = "signing key of HS256"
+NOT_CANONICAL = "canonical Base64url"
+IS_WEAK = "is weak"
+OFF_CURVE = "of its curve"
+NO_HALVES = "does not belong"
 
 Entry = dict[str, object]
-
-
-def b64(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def entry(**changes: object) -> Entry:
@@ -54,7 +55,7 @@ def entry_of(algorithm: Algorithm, **changes: object) -> Entry:
     return entry(**changes) if algorithm == "HS256" else pair_entry(algorithm, **changes)
 
 
-def without(name: str, entry: Entry) -> Entry:
+def without(name: str | None, entry: Entry) -> Entry:
     return {key: value for key, value in entry.items() if key != name}
 
 
@@ -80,129 +81,126 @@ def facts(ring: KeyRing) -> list[tuple[object, ...]]:
 
 RETIRED = entry(kid="two", k=b64(OTHER_SECRET), retired_at=NOW)
 
-MALFORMED = {
-    "nothing": b"",
-    "half a ring": jwk_set(entry())[:-1],
-    "a list": json.dumps([entry()]).encode(),
-    "a member twice": jwk_set(entry()).replace(b'"kty"', b'"kid": "two", "kty"'),
-    "UTF-16": jwk_set(entry()).decode().encode("utf-16"),
-    "a private key in PEM": b"-----BEGIN PRIVATE KEY-----\n",
+NO_RINGS: dict[str, list[bytes]] = {
+    "well-formed": [
+        *(b"", jwk_set(entry())[:-1], json.dumps([entry()]).encode()),
+        jwk_set(entry()).replace(b'"kty"', b'"kid": "two", "kty"'),  # a member twice
+        jwk_set(entry()).decode().encode("utf-16"),
+        b"-----BEGIN PRIVATE KEY-----\n",
+    ],
+    'no list of "keys"': [
+        *(b"{}", json.dumps(entry()).encode(), b'{"keys": null}', b'{"keys": {"one": {}}}'),
+        *(b'{"keys": "one"}', b'{"keys": []}'),
+    ],
+    "not an object": [jwk_set(entry(), key) for key in (None, "one", 1, [], [["kid", "one"]])],
+    'one "kid"': [jwk_set(entry(), RETIRED | {"kid": "one"})],
+    "first key of the ring signs": [
+        jwk_set(RETIRED),
+        jwk_set(RETIRED, entry()),
+        jwk_set(entry(), entry(kid="two")),
+        jwk_set(entry(), RETIRED, entry(kid="three")),
+    ],
 }
-WITHOUT_A_LIST: dict[str, object] = {
-    "no keys member": {},
-    "a bare JWK": entry(),
-    "keys null": {"keys": None},
-    "keys an object": {"keys": {"one": entry()}},
-    "keys a string": {"keys": "one"},
-    "no key in the list": {"keys": []},
+EDDSA, ES256 = vectors.PAIRS["EdDSA"], vectors.PAIRS["ES256"]
+OTHER_EDDSA, OTHER_ES256 = vectors.OTHER_PAIRS["EdDSA"], vectors.OTHER_PAIRS["ES256"]
+NO_KEYS: dict[str, list[Entry]] = {
+    'no valid "kid"': [
+        without("kid", entry()),
+        *(entry(kid=kid) for kid in (None, 1, ["one"], "", "k" * 65, "../one", "o ne")),
+        *(entry(kid=kid) for kid in ("one\n", "oné")),
+    ],
+    OF_NO_KIND: [
+        *(without(name, entry()) for name in ("kty", "alg", "use")),
+        *(entry(kty=kty) for kty in ("RSA", "OCT", ["oct"])),
+        *(entry(alg=alg) for alg in ("HS512", "none", "hs256", ["HS256"], "EdDSA", "ES256")),
+        entry(use="enc"),
+        *(pair_entry("EdDSA", alg=alg) for alg in ("HS256", "ES256", "Ed25519")),
+        *(pair_entry("ES256", alg=alg) for alg in ("HS256", "EdDSA", "ES384")),
+        *(pair_entry("EdDSA", crv=crv) for crv in ("Ed448", "X25519", "ed25519", ["Ed25519"])),
+        *(pair_entry("ES256", crv=crv) for crv in ("P-384", "secp256k1")),
+        without("crv", pair_entry("ES256")),
+    ],
+    NOT_CANONICAL: [
+        without("k", entry()),
+        *(entry(k=k) for k in (None, [b64(SECRET)], b64(SECRET) + "=", b64(SECRET) + "\n")),
+        entry(k="+/" + b64(SECRET)[2:]),
+        entry(k=b64(SECRET)[:20] + " " + b64(SECRET)[20:]),
+        entry(k="A" * 45),
+        entry(k="_" * 43),  # stray bits in the last character
+        entry(k="é" * 43),
+        *(without("d", pair_entry(algorithm)) for algorithm in PAIRED),
+        pair_entry("EdDSA", d=None, k=b64(SECRET)),
+        pair_entry("ES256", d=b64(SECRET) + "="),
+    ],
+    "not whole seconds": [
+        *(entry(created_at=at) for at in (1.5, str(NOW), True, None, -1, 253_402_300_800)),
+        *(entry(retired_at=at) for at in (1.5, str(NOW), False, -1, 10**30)),
+    ],
 }
-WITHOUT_USABLE_KID: dict[str, Entry] = {
-    "no kid": without("kid", entry()),
-    "null": entry(kid=None),
-    "a number": entry(kid=1),
-    "a list": entry(kid=["one"]),
-    "empty": entry(kid=""),
-    "65 characters": entry(kid="k" * 65),
-    "a path": entry(kid="../one"),
-    "a blank": entry(kid="o ne"),
-    "a newline behind": entry(kid="one\n"),
-    "a letter outside ASCII": entry(kid="oné"),
+NO_PAIRS: dict[str, list[Entry]] = {
+    OFF_CURVE: [
+        pair_entry("EdDSA", d=b64(SECRET + b"\1")),
+        pair_entry("ES256", d=b64(b"\xff" * 8 + SECRET[8:])),  # beyond its curve's order
+    ],
+    NO_HALVES: [
+        without("x", pair_entry("EdDSA")),
+        without("y", pair_entry("ES256")),
+        pair_entry("ES256", x=None),
+        *(pair_entry("EdDSA", x=x) for x in ([EDDSA["x"]], EDDSA["x"] + "=", OTHER_EDDSA["x"])),
+        *(pair_entry("ES256", x=x) for x in (b64(b"\0" + unb64(ES256["x"])), OTHER_ES256["x"])),
+        pair_entry("ES256", y=OTHER_ES256["y"]),
+        pair_entry("EdDSA", d=OTHER_EDDSA["d"]),
+        pair_entry("ES256", d=OTHER_ES256["d"]),
+    ],
 }
-OF_ANOTHER_KIND: dict[str, Entry] = {
-    "no kty": without("kty", entry()),
-    "an RSA key": entry(kty="RSA"),
-    "kty in upper case": entry(kty="OCT"),
-    "kty a list": entry(kty=["oct"]),
-    "no alg": without("alg", entry()),
-    "HS512": entry(alg="HS512"),
-    "none": entry(alg="none"),
-    "alg in lower case": entry(alg="hs256"),
-    "alg a list": entry(alg=["HS256"]),
-    "no use": without("use", entry()),
-    "an encryption key": entry(use="enc"),
-    "a secret said to be an EdDSA key": entry(alg="EdDSA"),
-    "a secret said to be an ES256 key": entry(alg="ES256"),
-    "an EdDSA key said to be a secret": pair_entry("EdDSA", alg="HS256"),
-    "an EdDSA key said to be an ES256 key": pair_entry("EdDSA", alg="ES256"),
-    "an EdDSA key by the name of its curve": pair_entry("EdDSA", alg="Ed25519"),
-    "an ES256 key said to be a secret": pair_entry("ES256", alg="HS256"),
-    "an ES256 key said to be an EdDSA key": pair_entry("ES256", alg="EdDSA"),
-    "an ES256 key for ES384": pair_entry("ES256", alg="ES384"),
-    "Ed448": pair_entry("EdDSA", crv="Ed448"),
-    "X25519": pair_entry("EdDSA", crv="X25519"),
-    "P-384": pair_entry("ES256", crv="P-384"),
-    "Bitcoin's curve": pair_entry("ES256", crv="secp256k1"),
-    "no curve": without("crv", pair_entry("ES256")),
-    "curves in a list": pair_entry("EdDSA", crv=["Ed25519"]),
-    "a curve in lower case": pair_entry("EdDSA", crv="ed25519"),
+# Of the eight multiples of such a point one is zero: about every eighth message needs no secret.
+SMALL_ORDERS = [
+    *(f"{first}{'00' * 30}{last}" for first in ("00", "01") for last in ("00", "80")),
+    *(f"{first}{'ff' * 30}{last}" for first in ("ec", "ed", "ee") for last in ("7f", "ff")),
+    *(
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc" + end
+        for end in ("05", "85")
+    ),
+    *(
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03" + end
+        for end in ("7a", "fa")
+    ),
+]
+NO_HALF_PAIRS: dict[str, list[Entry]] = {
+    OFF_CURVE: [
+        without("x", public_entry("EdDSA")),
+        without("y", public_entry("ES256")),
+        public_entry("ES256", x=None),
+        public_entry("ES256", y=OTHER_ES256["y"]),
+        *(public_entry("EdDSA", x=x) for x in (EDDSA["x"] + "=", b64(SECRET[:31]))),
+        public_entry("EdDSA", x=b64(b"\2" + bytes(31))),
+    ],
+    "": [public_entry("EdDSA", x=b64(bytes.fromhex(point))) for point in SMALL_ORDERS],
 }
-NOT_BASE64URL: dict[str, Entry] = {
-    "no secret": without("k", entry()),
-    "null": entry(k=None),
-    "a list": entry(k=[b64(SECRET)]),
-    "padded": entry(k=b64(SECRET) + "="),
-    "the other alphabet": entry(k="+/" + b64(SECRET)[2:]),
-    "a blank": entry(k=b64(SECRET)[:20] + " " + b64(SECRET)[20:]),
-    "a newline behind": entry(k=b64(SECRET) + "\n"),
-    "one character too many": entry(k="A" * 45),
-    "stray bits in the last character": entry(k="_" * 43),
-    "a letter outside ASCII": entry(k="é" * 43),
-    "an EdDSA key without its secret": without("d", pair_entry("EdDSA")),
-    "an ES256 key without its secret": without("d", pair_entry("ES256")),
-    "an EdDSA key with its secret elsewhere": pair_entry("EdDSA", d=None, k=b64(SECRET)),
-    "an ES256 key's secret padded": pair_entry("ES256", d=b64(SECRET) + "="),
+AROUND = (b"", b""), (b"", b" " * 21), (b"\r\n\t ", b"\n"), (b" \0", b"\0\n"), (b"", b"\n\0\0")
+WEAK: dict[str, list[bytes]] = {
+    "short": [
+        *(b"", SECRET[:31], SECRET[:16] + bytes(16), SECRET[:23] + bytes(9), bytes(9) + SECRET[:23])
+    ],
+    "published": [
+        *(before + SEED_SECRET + after for before, after in AROUND),
+        SEED_SECRET + b"\0",  # with which HMAC pads it anyway
+        unb64(vectors.JWS_EXAMPLE[3]),
+        unb64("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),  # RFC 7520 section 3.5
+        b"a-string-secret-at-least-256-bits-long",  # jwt.io
+        *(FASTAPI_SECRET, bytes.fromhex(FASTAPI_SECRET.decode())),
+        *(ALPHABET + b"012345", ALPHABET + b"0123456789", b"0123456789" + ALPHABET),
+        *(bytes(range(32)), bytes(range(32)) + b"\n", bytes(range(1, 33))),
+    ],
+    "not random": [
+        *(bytes(32), b"a" * 64, SECRET[:10] + b"a" * 30, SECRET[:16] * 2, SECRET[:13] * 3),
+    ],
+    "another kind of key": [
+        *(PEM, b"our key:\n" + PEM, b"---- BEGIN SSH2 PUBLIC KEY ----\n" + SSH_LINE),
+        *(b"ssh-ed25519 " + SSH_LINE, b"no-pty ssh-ed25519 " + SSH_LINE),
+        *(b"ecdsa-sha2-nistp256 " + SSH_LINE, JWK, b'{"keys": [' + JWK + b"]}"),
+    ],
 }
-WEAK = {
-    "empty": b"",
-    "31 bytes": SECRET[:31],
-    "the secret of REST-auth": SEED_SECRET,
-    "padded with blanks": SEED_SECRET + b" " * 21,
-    "in blanks and line ends": b"\r\n\t " + SEED_SECRET + b"\n",
-    "and a NUL, which HMAC pads it with anyway": SEED_SECRET + b"\0",
-    "and a line end and NULs": SEED_SECRET + b"\n\0\0",
-    "RFC 7515 appendix A.1": urlsafe_b64decode(vectors.JWS_EXAMPLE[3] + "=="),
-    "RFC 7520 section 3.5": urlsafe_b64decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),
-    "the example of jwt.io": b"a-string-secret-at-least-256-bits-long",
-    "FastAPI's tutorial": FASTAPI_SECRET,
-    "FastAPI's tutorial in bytes": bytes.fromhex(FASTAPI_SECRET.decode()),
-    "the alphabet and six digits": b"abcdefghijklmnopqrstuvwxyz012345",
-    "the alphabet and ten digits": b"abcdefghijklmnopqrstuvwxyz0123456789",
-    "ten digits and the alphabet": b"0123456789abcdefghijklmnopqrstuvwxyz",
-    "the bytes in their order": bytes(range(32)),
-    "the bytes from one on": bytes(range(1, 33)),
-    "zeros": bytes(32),
-    "one letter": b"a" * 64,
-    "16 bytes padded with NULs": SECRET[:16] + bytes(16),
-    "23 bytes padded with NULs": SECRET[:23] + bytes(9),
-    "23 bytes behind NULs": bytes(9) + SECRET[:23],
-    "eleven different bytes": SECRET[:10] + b"a" * 30,
-    "a word of 16 bytes twice": SECRET[:16] * 2,
-    "a word of 13 bytes three times": SECRET[:13] * 3,
-    "a public key in PEM": PEM,
-    "a public key in PEM behind a remark": b"our key:\n" + PEM,
-    "a public key as ssh-keygen -e prints it": b"---- BEGIN SSH2 PUBLIC KEY ----\n" + SSH_LINE,
-    "a famous key in blanks and NULs": b" \0" + SEED_SECRET + b"\0\n",
-    "a line for sshd": b"ssh-ed25519 " + SSH_LINE,
-    "a line for sshd with an option": b"no-pty ssh-ed25519 " + SSH_LINE,
-    "a line for sshd with another curve": b"ecdsa-sha2-nistp256 " + SSH_LINE,
-    "a public JWK": JWK,
-    "a public JWK Set": b'{"keys": [' + JWK + b"]}",
-}
-WITHOUT_USABLE_TIMES: dict[str, Entry] = {
-    "created at a float": entry(created_at=1.5),
-    "created at a string": entry(created_at=str(NOW)),
-    "created at true": entry(created_at=True),
-    "created at null": entry(created_at=None),
-    "retired at a float": entry(retired_at=1.5),
-    "retired at a string": entry(retired_at=str(NOW)),
-    "retired at false": entry(retired_at=False),
-    "created before the epoch": entry(created_at=-1),
-    "created in the year 10000": entry(created_at=253_402_300_800),
-    "retired before the epoch": entry(retired_at=-1),
-    "retired after all years": entry(retired_at=10**30),
-}
-
-
 SHOWN_SECRETS = (
     *(b64(SECRET), b64(OTHER_SECRET), repr(SECRET), repr(OTHER_SECRET)),
     *(vectors.PAIRS[algorithm]["d"] for algorithm in PAIRED),
@@ -222,120 +220,71 @@ def refusal_of(raw: bytes, *, signs: bool = True) -> str:
 # Refusals
 
 
-@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
-def test_a_ring_that_is_not_a_json_object_is_refused(raw: bytes) -> None:
-    assert refusal_of(raw) == "The key ring is not well-formed JSON."
+@pytest.mark.parametrize(("reason", "raw"), cases(NO_RINGS))
+def test_what_is_no_ring_of_one_signing_key_and_retired_ones_is_refused(
+    reason: str, raw: bytes
+) -> None:
+    assert reason in refusal_of(raw)
 
 
-@pytest.mark.parametrize("document", WITHOUT_A_LIST.values(), ids=WITHOUT_A_LIST)
-def test_a_ring_without_keys_is_refused(document: object) -> None:
-    assert (
-        refusal_of(json.dumps(document).encode())
-        == 'The key ring has no list of "keys", or an empty one.'
-    )
+@pytest.mark.parametrize(("reason", "key"), cases(NO_KEYS))
+def test_a_key_that_is_not_well_formed_is_refused(reason: str, key: Entry) -> None:
+    assert reason in refusal_of(jwk_set(key))
 
 
-@pytest.mark.parametrize("key", [None, "one", 1, [], [["kid", "one"]]])
-def test_a_key_that_is_no_object_is_refused(key: object) -> None:
-    assert refusal_of(jwk_set(entry(), key)) == "A key of the key ring is not an object."
-
-
-@pytest.mark.parametrize("key", WITHOUT_USABLE_KID.values(), ids=WITHOUT_USABLE_KID)
-def test_a_key_without_a_usable_kid_is_refused(key: Entry) -> None:
-    assert refusal_of(jwk_set(key)) == 'A key of the key ring has no usable "kid".'
-
-
-@pytest.mark.parametrize("key", OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
-def test_a_key_of_another_kind_is_refused(key: Entry) -> None:
-    assert refusal_of(jwk_set(key)) == OF_NO_KIND
-
-
-@pytest.mark.parametrize("key", NOT_BASE64URL.values(), ids=NOT_BASE64URL)
-def test_a_secret_in_another_spelling_is_refused(key: Entry) -> None:
-    assert refusal_of(jwk_set(key)) == NOT_CANONICAL
-
-
-@pytest.mark.parametrize("secret", WEAK.values(), ids=WEAK)
-def test_a_weak_key_is_refused(secret: bytes) -> None:
-    assert refusal_of(jwk_set(entry(k=b64(secret)))) == IS_WEAK
+@pytest.mark.parametrize(("reason", "secret"), cases(WEAK))
+def test_a_weak_key_is_refused(reason: str, secret: bytes) -> None:
+    """Even if it only verifies."""
+    assert IS_WEAK in refusal_of(jwk_set(entry(k=b64(secret))))
+    assert 'Key "two" is weak' in refusal_of(jwk_set(entry(), RETIRED | {"k": b64(secret)}))
     for algorithm in PAIRED:
         for signs in (True, False):
             key = jwk_set(pair_entry(algorithm, d=b64(secret)))
-            assert refusal_of(key, signs=signs) == IS_WEAK
+            assert IS_WEAK in refusal_of(key, signs=signs)
 
 
 @pytest.mark.parametrize("pair", vectors.FAMOUS_PAIRS.values(), ids=vectors.FAMOUS_PAIRS)
 def test_a_pair_that_stands_in_a_standard_is_refused(pair: dict[str, str]) -> None:
+    need_extra()
     algorithm = "EdDSA" if pair["kty"] == "OKP" else "ES256"
     key: Entry = {**pair, "use": "sig", "alg": algorithm, "kid": "one"}
+    assert IS_WEAK in refusal_of(jwk_set(key))
+    assert IS_WEAK in refusal_of(jwk_set(without("d", key)), signs=False)
+
+
+@pytest.mark.parametrize(("reason", "key"), cases(NO_PAIRS))
+def test_a_pair_is_read_only_if_both_halves_fit(reason: str, key: Entry) -> None:
     need_extra()
-    assert refusal_of(jwk_set(key)) == IS_WEAK
-    assert refusal_of(jwk_set(without("d", key)), signs=False) == IS_WEAK
+    for signs in (True, False):
+        assert reason in refusal_of(jwk_set(key), signs=signs)
 
 
-def test_a_weak_key_is_refused_even_if_it_only_verifies() -> None:
-    weak = RETIRED | {"k": b64(SEED_SECRET)}
-    assert refusal_of(jwk_set(entry(), weak)).startswith('Key "two" is weak')
+@pytest.mark.parametrize(("reason", "key"), cases(NO_HALF_PAIRS))
+def test_a_public_half_off_its_curve_or_for_which_anybody_can_sign_is_refused(
+    reason: str, key: Entry
+) -> None:
+    need_extra()
+    message = refusal_of(jwk_set(key), signs=False)
+    assert reason in message
+    assert OFF_CURVE in message or IS_WEAK in message
 
 
-@pytest.mark.parametrize("key", WITHOUT_USABLE_TIMES.values(), ids=WITHOUT_USABLE_TIMES)
-def test_a_time_that_is_no_whole_number_is_refused(key: Entry) -> None:
-    assert refusal_of(jwk_set(key)) == 'The times of key "one" are not whole seconds.'
-
-
-def test_a_key_may_be_as_old_as_the_epoch_and_as_new_as_the_last_second_of_9999() -> None:
-    for created_at in (0, 253_402_300_799):
-        key = jwk.parse(jwk_set(entry(created_at=created_at))).signing_key
-        assert key.created_at == created_at
-
-
-def test_two_keys_of_one_name_are_refused() -> None:
-    message = refusal_of(jwk_set(entry(), RETIRED | {"kid": "one"}))
-    assert message == 'Two keys of the key ring have one "kid".'
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        pytest.param([RETIRED], id="none signs"),
-        pytest.param([RETIRED, entry()], id="the second one signs"),
-        pytest.param([entry(), entry(kid="two")], id="two sign"),
-        pytest.param([entry(), RETIRED, entry(kid="three")], id="the first and the last one sign"),
-    ],
+JUNK = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.text(), max_size=1)),
+    st.binary(min_size=30, max_size=34).map(b64),
+    st.sampled_from([*EVERY, "oct", "OKP", "EC", "Ed25519", "P-256"]),
 )
-def test_a_ring_in_which_not_just_the_first_key_signs_is_refused(keys: list[Entry]) -> None:
-    message = refusal_of(jwk_set(*keys))
-    assert message == "The first key of the ring signs, and no other may be unretired."
-
-
-JUNK = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text()
-    | st.lists(st.text(), max_size=1)
-    | st.binary(min_size=30, max_size=34).map(b64)
-    | st.sampled_from([*EVERY, "oct", "OKP", "EC", "Ed25519", "P-256"])
-)
+NESTED = st.recursive(JUNK, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+NAMES = st.sampled_from([*entry(), *pair_entry("ES256"), "retired_at"])
 
 
 @settings(max_examples=500, derandomize=True, deadline=None)
 @given(
     st.binary()
-    | st.recursive(JUNK, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(
-        jwk_set
-    )
+    | NESTED.map(jwk_set)
     | st.tuples(
-        st.sampled_from(EVERY),
-        st.dictionaries(
-            st.sampled_from([*entry(), *pair_entry("ES256"), "retired_at"]), JUNK, max_size=2
-        ),
-        st.sets(st.sampled_from(["d", "k", "x", "y", "crv", "created_at"]), max_size=1),
-    ).map(
-        lambda drawn: jwk_set(
-            {k: v for k, v in (entry_of(drawn[0]) | drawn[1]).items() if k not in drawn[2]}
-        )
-    ),
+        st.sampled_from(EVERY), st.dictionaries(NAMES, JUNK, max_size=2), st.none() | NAMES
+    ).map(lambda drawn: jwk_set(without(drawn[2], entry_of(drawn[0]) | drawn[1]))),
     st.booleans(),
 )
 def test_any_bytes_are_a_ring_or_refused(raw: bytes, signs: bool) -> None:
@@ -347,89 +296,6 @@ def test_any_bytes_are_a_ring_or_refused(raw: bytes, signs: bool) -> None:
         assert facts(jwk.parse(jwk.build(ring), signs=signs)) == facts(ring)
 
 
-# Pairs: both halves fit, or nothing is read
-
-
-NO_SECRETS: dict[str, Entry] = {
-    "an EdDSA key with a byte too many": pair_entry("EdDSA", d=b64(SECRET + b"\1")),
-    "an EdDSA key with both halves in one": pair_entry("EdDSA", d=b64(SECRET + OTHER_SECRET)),
-    "an ES256 key with a byte too many": pair_entry("ES256", d=b64(SECRET + b"\1")),
-    "an ES256 key with a NUL before": pair_entry("ES256", d=b64(b"\0" + SECRET)),
-    "an ES256 key beyond its curve's order": pair_entry("ES256", d=b64(b"\xff" * 8 + SECRET[8:])),
-}
-
-
-@pytest.mark.parametrize("key", NO_SECRETS.values(), ids=NO_SECRETS)
-def test_a_secret_that_is_none_of_its_curve_is_refused(key: Entry) -> None:
-    need_extra()
-    assert refusal_of(jwk_set(key)) == OFF_CURVE
-
-
-OTHER_HALVES: dict[str, Entry] = {
-    "no x": without("x", pair_entry("EdDSA")),
-    "no y": without("y", pair_entry("ES256")),
-    "x null": pair_entry("ES256", x=None),
-    "x a list": pair_entry("EdDSA", x=[vectors.PAIRS["EdDSA"]["x"]]),
-    "x padded": pair_entry("EdDSA", x=vectors.PAIRS["EdDSA"]["x"] + "="),
-    "x with a NUL before": pair_entry(
-        "ES256", x=b64(b"\0" + urlsafe_b64decode(vectors.PAIRS["ES256"]["x"] + "="))
-    ),
-    "x of another EdDSA key": pair_entry("EdDSA", x=vectors.OTHER_PAIRS["EdDSA"]["x"]),
-    "x of another ES256 key": pair_entry("ES256", x=vectors.OTHER_PAIRS["ES256"]["x"]),
-    "y of another ES256 key": pair_entry("ES256", y=vectors.OTHER_PAIRS["ES256"]["y"]),
-    "the secret of another EdDSA key": pair_entry("EdDSA", d=vectors.OTHER_PAIRS["EdDSA"]["d"]),
-    "the secret of another ES256 key": pair_entry("ES256", d=vectors.OTHER_PAIRS["ES256"]["d"]),
-}
-
-
-@pytest.mark.parametrize("signs", [True, False])
-@pytest.mark.parametrize("key", OTHER_HALVES.values(), ids=OTHER_HALVES)
-def test_a_public_half_that_is_not_that_of_the_secret_is_refused(
-    key: Entry, *, signs: bool
-) -> None:
-    need_extra()
-    assert refusal_of(jwk_set(key), signs=signs) == NO_HALVES
-
-
-NO_POINTS: dict[str, Entry] = {
-    "no x": without("x", public_entry("EdDSA")),
-    "no y": without("y", public_entry("ES256")),
-    "x null": public_entry("ES256", x=None),
-    "x padded": public_entry("EdDSA", x=vectors.PAIRS["EdDSA"]["x"] + "="),
-    "x a byte short": public_entry("EdDSA", x=b64(SECRET[:31])),
-    "x off the curve of EdDSA": public_entry("EdDSA", x=b64(b"\2" + bytes(31))),
-    "y of another key": public_entry("ES256", y=vectors.OTHER_PAIRS["ES256"]["y"]),
-}
-
-
-@pytest.mark.parametrize("key", NO_POINTS.values(), ids=NO_POINTS)
-def test_a_public_half_off_its_curve_is_refused(key: Entry) -> None:
-    need_extra()
-    assert refusal_of(jwk_set(key), signs=False) == OFF_CURVE
-
-
-SMALL_ORDERS = [
-    *(f"{first}{'00' * 30}{last}" for first in ("00", "01") for last in ("00", "80")),
-    *(f"{first}{'ff' * 30}{last}" for first in ("ec", "ed", "ee") for last in ("7f", "ff")),
-    *(
-        f"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc{last}"
-        for last in ("05", "85")
-    ),
-    *(
-        f"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03{last}"
-        for last in ("7a", "fa")
-    ),
-]
-
-
-@pytest.mark.parametrize("point", SMALL_ORDERS)
-def test_a_public_half_for_which_anybody_can_sign_is_refused(point: str) -> None:
-    """Of its eight multiples one is zero: about every eighth message needs no secret at all."""
-    need_extra()
-    x = b64(bytes.fromhex(point))
-    assert refusal_of(jwk_set(public_entry("EdDSA", x=x)), signs=False) in (IS_WEAK, OFF_CURVE)
-
-
 def test_without_the_extra_a_ring_with_a_pair_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -437,53 +303,65 @@ def test_without_the_extra_a_ring_with_a_pair_says_what_to_install(
     for algorithm in PAIRED:
         retired = pair_entry(algorithm, kid="two", retired_at=NOW)
         for signs in (True, False):
-            assert refusal_of(jwk_set(pair_entry(algorithm)), signs=signs) == NEEDS_EXTRA
-            assert refusal_of(jwk_set(entry(), retired), signs=signs) == NEEDS_EXTRA
-        assert refusal_of(jwk_set(public_entry(algorithm)), signs=False) == NEEDS_EXTRA
-        with pytest.raises(UnusableKeyRing) as refusal:
+            assert "PyJWT[crypto]" in refusal_of(jwk_set(pair_entry(algorithm)), signs=signs)
+            assert "PyJWT[crypto]" in refusal_of(jwk_set(entry(), retired), signs=signs)
+        assert "PyJWT[crypto]" in refusal_of(jwk_set(public_entry(algorithm)), signs=False)
+        with pytest.raises(UnusableKeyRing, match="PyJWT"):
             jwk.generate_key(NOW, algorithm)
-        assert str(refusal.value) == NEEDS_EXTRA
     assert jwk.parse(jwk_set(entry())).signing_key.secret == SECRET
 
 
 # The file form
 
 
-def test_a_ring_is_read() -> None:
-    ring = jwk.parse(jwk_set(entry(), RETIRED))
+def test_a_ring_is_read_and_written() -> None:
+    raw = jwk_set(entry(), RETIRED)
+    ring = jwk.parse(raw)
     assert facts(ring) == [
         ("one", "HS256", SECRET, NOW, None, None),
         ("two", "HS256", OTHER_SECRET, NOW, NOW, None),
     ]
+    assert jwk.parse(raw) != ring  # two readings of one key are two keys
+    written = jwk.build(ring)
+    assert json.loads(written) == {"keys": [entry(), RETIRED]}
+    assert written.isascii()
+    assert written.endswith(b"}\n")
+    assert b'"kid": "one",' in [line.strip() for line in written.splitlines()]  # for eyes and diffs
+    shown = repr(ring)
+    assert "kid='one'" in shown
+    for secret in (*SHOWN_SECRETS, repr(SECRET)[2:-1], repr(OTHER_SECRET)[2:-1]):
+        assert secret not in shown
 
 
-@pytest.mark.parametrize("algorithm", PAIRED)
-def test_a_pair_is_read(algorithm: Algorithm) -> None:
-    ring = KeyRing((key_of(algorithm, "one"),))
-    assert facts(jwk.parse(jwk_set(pair_entry(algorithm)))) == facts(ring)
+def test_pairs_are_read_and_written() -> None:
+    need_extra()
+    entries = [pair_entry("ES256"), pair_entry("EdDSA", kid="two", retired_at=NOW - 1)]
+    entries.append(RETIRED | {"kid": "three"})
+    ring = jwk.parse(jwk_set(*entries))
+    keys = key_of("ES256", "one"), key_of("EdDSA", "two", retired_at=NOW - 1)
+    assert facts(ring)[:2] == facts(KeyRing(keys))
+    assert json.loads(jwk.build(ring)) == {"keys": entries}
 
 
 def test_members_of_other_programs_are_ignored_and_our_own_times_may_be_missing() -> None:
-    raw = jwk_set({**without("created_at", entry()), "x5t": "x"})
-    assert facts(jwk.parse(raw)) == [("one", "HS256", SECRET, 0, None, None)]
+    raw = jwk_set({**without("created_at", entry(kid="k" * 64)), "x5t": "x"})
+    assert facts(jwk.parse(raw)) == [("k" * 64, "HS256", SECRET, 0, None, None)]
+    newest = entry(created_at=253_402_300_799)  # the last second of 9999
+    assert jwk.parse(jwk_set(newest)).signing_key.created_at == 253_402_300_799
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [
-        pytest.param(SECRET, id="32 bytes"),
-        pytest.param(SECRET + OTHER_SECRET, id="64 bytes"),
-        pytest.param(SECRET[:11] + b"a" * 21, id="twelve different bytes"),
-        pytest.param(SECRET[:31] + b"\0", id="a NUL at its end"),
-        pytest.param(SECRET[:24] + bytes(8), id="eight NULs at its end"),
-        pytest.param(SECRET + SECRET[:16], id="one and a half times a word"),
-    ],
-)
-def test_a_strong_secret_is_read(secret: bytes) -> None:
-    assert jwk.parse(jwk_set(entry(k=b64(secret)))).signing_key.secret == secret
+STRONG = [
+    *(SECRET, SECRET + OTHER_SECRET, SECRET + SECRET[:16], SECRET[:11] + b"a" * 21),
+    *(SECRET[:31] + b"\0", SECRET[:24] + bytes(8)),
+]
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+def test_a_strong_secret_is_read() -> None:
+    for secret in STRONG:
+        assert jwk.parse(jwk_set(entry(k=b64(secret)))).signing_key.secret == secret
+
+
+@LIMITED
 @given(
     st.lists(
         st.sampled_from([*PEM.splitlines(keepends=True), JWK, b"ssh-rsa ", b"ecdsa-sha2-nistp521 "])
@@ -498,84 +376,34 @@ def test_a_ring_signs_with_every_secret_that_it_accepts(before: bytes, after: by
         ring = jwk.parse(jwk_set(entry(k=b64(before + after))))
     except UnusableKeyRing:
         return
-    minted = TOKENS.issue(CLAIMS, ring.signing_key)
+    minted = ISSUING.issue(CLAIMS, ring.signing_key)
     assert TOKENS.verify(minted, lambda _: ring.signing_key, NOW) == CLAIMS
 
 
-def test_a_kid_may_have_64_characters() -> None:
-    assert jwk.parse(jwk_set(entry(kid="k" * 64))).signing_key.kid == "k" * 64
-
-
-def test_what_is_written_is_a_jwk_set() -> None:
-    raw = jwk.build(jwk.parse(jwk_set(entry(), RETIRED)))
-    assert json.loads(raw) == {"keys": [entry(), RETIRED]}
-    assert raw.isascii()
-    assert raw.endswith(b"}\n")
-    assert b'"kid": "one",' in [line.strip() for line in raw.splitlines()]  # for eyes and diffs
-
-
-def test_what_is_written_of_pairs_is_a_jwk_set() -> None:
-    need_extra()
-    entries = [entry(), pair_entry("ES256", kid="two", retired_at=NOW)]
-    entries.append(pair_entry("EdDSA", kid="three", retired_at=NOW - 1))
-    assert json.loads(jwk.build(jwk.parse(jwk_set(*entries)))) == {"keys": entries}
-
-
 @pytest.mark.parametrize("algorithm", EVERY)
-def test_a_new_key_is_written_and_read_back(algorithm: Algorithm) -> None:
+def test_new_keys_are_written_and_read_back_and_share_nothing(algorithm: Algorithm) -> None:
     if algorithm != "HS256":
         need_extra()
-    older, newer = jwk.generate_key(NOW, algorithm), jwk.generate_key(NOW + 1, algorithm)
+    older, newer, *more = [jwk.generate_key(NOW + age, algorithm) for age in range(50)]
     assert (newer.algorithm, newer.created_at, newer.retired_at) == (algorithm, NOW + 1, None)
     assert len(newer.secret) == 32
     assert (newer.pair is None) is (algorithm == "HS256")
-    ring = KeyRing((older,)).rotated(newer, NOW + 1)
+    assert len({key.secret for key in (older, newer, *more)}) == 50
+    assert len({key.kid for key in (older, newer, *more)}) == 50
+    ring = KeyRing((newer, replace(older, retired_at=NOW + 1)))
     assert facts(jwk.parse(jwk.build(ring))) == facts(ring)
-
-
-@pytest.mark.parametrize("algorithm", EVERY)
-def test_no_two_new_keys_share_anything(algorithm: Algorithm) -> None:
-    if algorithm != "HS256":
-        need_extra()
-    keys = [jwk.generate_key(NOW, algorithm) for _ in range(50)]
-    assert len({key.secret for key in keys}) == 50
-    assert len({key.kid for key in keys}) == 50
-
-
-def test_two_readings_of_one_key_are_two_keys() -> None:
-    raw = jwk_set(entry())
-    first, second = jwk.parse(raw), jwk.parse(raw)
-    assert first.signing_key != second.signing_key
-    assert first != second
-
-
-def test_a_secret_is_in_no_repr() -> None:
-    shown = repr(jwk.parse(jwk_set(entry(), RETIRED)))
-    assert "kid='one'" in shown
-    for secret in (*SHOWN_SECRETS, repr(SECRET)[2:-1], repr(OTHER_SECRET)[2:-1]):
-        assert secret not in shown
 
 
 # The public set
 
 
-def test_a_ring_of_secrets_has_nothing_to_show() -> None:
-    assert jwk.build_public(jwk.parse(jwk_set(entry(), RETIRED))) == {"keys": []}
-
-
 def test_what_is_shown_is_the_public_halves_and_nothing_else() -> None:
+    assert jwk.build_public(jwk.parse(jwk_set(entry(), RETIRED))) == {"keys": []}
     need_extra()
-    keys = [
-        pair_entry("EdDSA"),
-        pair_entry("ES256", kid="two", retired_at=NOW),
-        RETIRED | {"kid": "three"},
-    ]
-    ring = jwk.parse(jwk_set(*keys))
+    retired = pair_entry("ES256", kid="two", retired_at=NOW)
+    ring = jwk.parse(jwk_set(pair_entry("EdDSA"), retired, RETIRED | {"kid": "three"}))
     shown = jwk.build_public(ring)
     assert shown == {"keys": [public_entry("EdDSA"), public_entry("ES256", kid="two")]}
-    text = json.dumps(shown)
-    assert not any(f'"{name}"' in text for name in ("d", "k", "created_at", "retired_at"))
-    assert not any(b64(key.secret) in text for key in ring.keys)
 
 
 def test_who_only_verifies_reads_what_is_shown() -> None:
@@ -583,28 +411,25 @@ def test_who_only_verifies_reads_what_is_shown() -> None:
     raw = jwk_set(public_entry("EdDSA"), public_entry("ES256", kid="two"))
     ring = jwk.parse(raw, signs=False)
     assert jwk_set(*jwk.build_public(ring)["keys"]) == raw  # type: ignore[misc]
+    assert jwk.parse(jwk_set(), signs=False).keys == ()
     for key in ring.keys:
         assert (key.secret, key.retired_at) == (b"", None)
         assert key.pair
         assert key.pair.private is None
-        token = TOKENS.issue(CLAIMS, key_of(key.algorithm, key.kid))
+        token = ISSUING.issue(CLAIMS, key_of(key.algorithm, key.kid))
         assert TOKENS.verify(token, {key.kid: key}.get, NOW) == CLAIMS
 
 
 def test_who_only_verifies_reads_a_private_set_too() -> None:
     need_extra()
     raw = jwk_set(RETIRED, pair_entry("EdDSA", retired_at=NOW), entry(kid="three"))
-    assert [key.secret for key in jwk.parse(raw, signs=False).keys] == [
-        *(OTHER_SECRET, urlsafe_b64decode(vectors.PAIRS["EdDSA"]["d"] + "="), SECRET)
-    ]
+    secrets = [key.secret for key in jwk.parse(raw, signs=False).keys]
+    assert secrets == [OTHER_SECRET, unb64(EDDSA["d"]), SECRET]
+    assert NOT_CANONICAL in refusal_of(jwk_set(without("k", entry())), signs=False)
 
 
 @pytest.mark.parametrize("algorithm", PAIRED)
 def test_a_ring_that_signs_has_every_secret(algorithm: Algorithm) -> None:
-    assert refusal_of(jwk_set(public_entry(algorithm))) == NOT_CANONICAL
+    assert NOT_CANONICAL in refusal_of(jwk_set(public_entry(algorithm)))
     retired = public_entry(algorithm, kid="two", retired_at=NOW)
     assert '"two"' in refusal_of(jwk_set(entry(), retired))
-
-
-def test_who_only_verifies_needs_the_secret_of_hs256() -> None:
-    assert refusal_of(jwk_set(without("k", entry())), signs=False) == NOT_CANONICAL

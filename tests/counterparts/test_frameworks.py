@@ -1,6 +1,6 @@
 """Real frameworks: their apps guarded, and the whole service mounted among them.
 
-Rule: the README's own lines are what is run, and each framework is asked in its own way who it is.
+Rule: the guide's own lines are what is run, and each framework is asked in its own way who it is.
 """
 
 import re
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,17 +19,19 @@ import pytest
 import webtest
 
 import restauth
+from restauth import AuthMiddleware
 from restauth.records import User
-from restauth.services import Services
-from restauth.web.middleware import IDENTITY_KEYS, AuthMiddleware
-from tests.conftest import ServicesFactory, basic, bearer, client_of
+from restauth.services import Services, start_services
+from restauth.testing import Clock
+from restauth.web.middleware import IDENTITY_KEYS
+from tests.conftest import CHEAPEST, ServicesFactory, basic, bearer, client_of
 from tests.counterparts.conftest import library
-from tests.test_journeys import examples
+from tests.documents import example
 
-# Words that only the README's blocks for a framework have: its app, guarded; the service, mounted.
+# Words that only the page's blocks for a framework have: its app, guarded; the service, mounted.
 DISPATCHER = "application = DispatcherMiddleware"
 FRAMEWORKS = {
-    "flask": (["flask import"], "app.wsgi_app = DispatcherMiddleware"),
+    "flask": (["from flask import Flask"], "app.wsgi_app = DispatcherMiddleware"),
     "django": (["get_wsgi_application"], DISPATCHER),
     "pyramid": (["class RestauthPolicy", "pyramid.config"], "wsgiapp2"),
     "falcon": (["import falcon"], DISPATCHER),
@@ -64,7 +67,7 @@ SPOOFED_HEADERS = {"Remote-User": "ada", "X-Forwarded-User": "ada", "Auth-Type":
 
 @dataclass
 class Site:
-    """A namespace in which the README's lines have been run, and the guard that they made."""
+    """A namespace in which the page's lines have been run, and the guard that they made."""
 
     framework: str
     services: Services
@@ -73,16 +76,16 @@ class Site:
     callers: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, mark: str) -> None:
-        """The one block of the README that has this mark."""
-        (block,) = examples("python", mark)
+        """The one block of the page that has this mark."""
+        block = example("embedding", "python", mark)
         for module in re.findall(r"^(?:from|import) (\w+)", block, re.MULTILINE):
             library(module)
         code = [line for line in block.splitlines() if line and "import " not in line]
         assert len(code) <= 6, "short enough to be read at a glance"
-        exec(block, self.names)  # noqa: S102 - the README is ours
+        exec(block, self.names)  # noqa: S102 - the documents are ours
 
     def mount(self) -> None:
-        """The service among the framework's pages, as the README has it."""
+        """The service among the framework's pages, as the page has it."""
         self.run(FRAMEWORKS[self.framework][1])
         if self.framework == "pyramid":  # the routes that it has by now are all that it ever has
             app = self.names["config"].make_wsgi_app()
@@ -97,7 +100,7 @@ class Site:
 
     def guarded(self, **keywords: Any) -> webtest.TestApp:
         """A client of the framework's app behind another guard, which is seen calling it."""
-        framework: WSGIApplication = self.guards[0]._app
+        framework: WSGIApplication = self.guards[0]._guard._app
 
         def overheard(environ: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
             self.callers.append({key: environ[key] for key in IDENTITY_KEYS if key in environ})
@@ -112,12 +115,12 @@ class Site:
 
 @pytest.fixture(scope="session")
 def django_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new project as Django makes it, with the README's settings at the end of its own."""
+    """A new project as Django makes it, with the page's settings at the end of its own."""
     library("django")
     home = tmp_path_factory.mktemp("django")
     python = (sys.executable, "-W", "ignore")
     subprocess.run([*python, "-m", "django", "startproject", "pages", home], check=True)
-    (settings,) = examples("python", "RemoteUserMiddleware")
+    settings = example("embedding", "python", "RemoteUserMiddleware")
     with open(home / "pages" / "settings.py", "a") as file:
         file.write(settings)
     (home / "pages" / "urls.py").write_text(URLS)
@@ -142,11 +145,12 @@ def site(
     framework: str,
     tmp_path: Path,
     make_services: ServicesFactory,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Site:
-    """The framework's app, guarded by the README's lines; ada is an editor, and bob is not.
+    """The framework's app, guarded by the page's lines; ada is an editor, and bob is not.
 
-    Whatever they make of ours goes on with the same files, but with the suite's cheap hash.
+    All that they make of ours has the suite's clock and its cheap hash.
     """
     monkeypatch.chdir(tmp_path)
     services = make_services()
@@ -155,21 +159,13 @@ def site(
     services.accounts.change_roles(services.accounts.find(1), ["editor"], [])
     site = Site(framework, services, {"__name__": "__main__"})
 
-    def cheaply(make: Any) -> Any:
-        def build(*arguments: object, **keywords: object) -> Any:
-            app = make(*arguments, **keywords)
-            app.services.close()
-            app.services = services
-            return app
-
-        return build
-
     def guard(*arguments: Any, **keywords: Any) -> AuthMiddleware:
-        site.guards.append(cheaply(AuthMiddleware)(*arguments, **keywords))
+        site.guards.append(AuthMiddleware(*arguments, **keywords))
         return site.guards[-1]
 
     monkeypatch.setattr(restauth, "AuthMiddleware", guard)
-    monkeypatch.setattr(restauth, "create_app", cheaply(restauth.create_app))
+    cheaply = partial(start_services, clock=clock, hash_cost=CHEAPEST)
+    monkeypatch.setattr("restauth.app.start_services", cheaply)
     for mark in FRAMEWORKS[framework][0]:
         site.run(mark)
     return site
@@ -200,7 +196,7 @@ def test_a_framework_knows_who_it_is_and_nobody_after(site: Site) -> None:
 
 def test_a_framework_is_not_called_for_who_is_wrong(site: Site) -> None:
     client = site.guarded()
-    for headers in (WRONG, bearer("a.b.c"), {"Authorization": ""}):
+    for headers in (WRONG, bearer("a.b.c"), {"Authorization": "Basic"}):
         answer = client.get("/", headers=headers, status=401)
         assert answer.content_type == "application/problem+json"
         assert answer.json["type"] == "urn:restauth:problem:bad_credentials"
@@ -285,3 +281,13 @@ def test_a_mounted_service_knows_where_the_whole_is_mounted(site: Site) -> None:
         status=201,
     )
     assert answer.headers["Location"] == f"http://localhost{outside}/auth/api/users/3"
+
+
+@pytest.mark.parametrize("framework", ["flask"], indirect=True)
+def test_a_page_of_flask_answers_401_itself(site: Site) -> None:
+    site.run("from flask import Response")
+    client = site.client
+    answer = client.get("/private", status=401)
+    assert answer.json["type"] == "urn:restauth:problem:bad_credentials"
+    assert len(answer.headers.getall("WWW-Authenticate")) == 2
+    assert client.get("/private", headers=PASSWORD).text == "Only for you, ada."

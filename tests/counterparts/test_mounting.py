@@ -16,7 +16,8 @@ import webtest
 
 from restauth.services import Services
 from restauth.web.app import App
-from restauth.web.middleware import AuthMiddleware
+from restauth.web.guard_rules import parse_guard_rules
+from restauth.web.middleware import Guard
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 
 PASSWORD, WRONG = basic("ada", "python"), basic("ada", "ruby")
@@ -30,16 +31,10 @@ def services(services: Services) -> Services:
     return services
 
 
-def guard(app: WSGIApplication, services: Services, **keywords: Any) -> AuthMiddleware:
+def guard(app: WSGIApplication, services: Services, *, required: bool = False) -> Guard:
     """The app behind a guard that has these services."""
-    files: dict[str, Any] = {
-        "database": services.settings.database,
-        "key_file": services.settings.key_file,
-    }
-    middleware = AuthMiddleware(app, **files, **keywords)
-    middleware.services.close()
-    middleware.services = services
-    return middleware
+    rules = parse_guard_rules(required, None, ())
+    return Guard(app, services.identification.identify, rules, services.settings)
 
 
 def client_before(app: WSGIApplication) -> webtest.TestApp:

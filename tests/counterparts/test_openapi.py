@@ -27,7 +27,7 @@ from restauth import settings
 from restauth.cli import server
 from restauth.services import build_services
 from restauth.web.app import App
-services = build_services(settings.load(os.environ), create=True, hash_cost_for_tests=4)
+services = build_services(settings.load(os.environ), create=True, hash_cost=4)
 for algorithm in ("ES256", "EdDSA"):
     services.keys.rotate(revoke=False, algorithm=algorithm)
 server.serve(App(services), {"listen": "127.0.0.1:0"}, lambda where: print(where, flush=True))

@@ -1,13 +1,12 @@
-"""The README's INI file, loaded by PasteDeploy and served by the programs that read such files.
+"""The guide's INI file, loaded by PasteDeploy and served by the programs that read such files.
 
-Rule: the lines are the README's own; only ports are changed, and what a test says is changed.
+Rule: the lines are the page's own; only ports are changed, and what a test says is changed.
 """
 
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -16,13 +15,14 @@ from wsgiref.validate import validator
 import pytest
 import webtest
 
+from restauth import AuthMiddleware, Service
 from restauth.errors import InvalidSetting, UnusableKeyRing
 from restauth.web.app import App
-from restauth.web.middleware import AuthMiddleware
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library
+from tests.documents import example
 from tests.processes import Server, run
-from tests.test_journeys import BIN, examples
+from tests.test_journeys import BIN
 
 deploy: Any = library("paste.deploy")
 library("plaster_pastedeploy")
@@ -63,8 +63,8 @@ PASSWORD, WRONG = basic("miguel", "python"), basic("miguel", "ruby")
 
 
 def write(directory: Path, *changes: tuple[str, str]) -> str:
-    """The README's file, with lines changed, beside the module that it names; its address."""
-    (ini,) = examples("ini", "egg:restauth")
+    """The page's file, with lines changed, beside the module that it names; its address."""
+    ini = example("embedding", "ini", "egg:restauth")
     for old, new in changes:
         assert ini.count(old) == 1, old
         ini = ini.replace(old, new)
@@ -75,8 +75,8 @@ def write(directory: Path, *changes: tuple[str, str]) -> str:
 
 
 def by_pserve() -> list[list[str]]:
-    """The README's two commands, each to listen on any free port."""
-    (block,) = examples("sh", "pserve")
+    """The page's two commands, each to listen on any free port."""
+    block = example("embedding", "sh", "pserve")
     lines = [re.sub(r"port=\d+", "port=0", line).split() for line in block.splitlines()]
     assert [words[0] for words in lines] == ["pserve", "pserve"]
     return [[str(BIN / words[0]), *words[1:]] for words in lines]
@@ -87,7 +87,7 @@ def by_waitress_alone() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("commands", [by_pserve, by_waitress_alone])
-def test_the_readmes_file_serves_the_service_and_the_guarded_pages(
+def test_the_pages_file_serves_the_service_and_the_guarded_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Callable[[], list[list[str]]]
 ) -> None:
     write(tmp_path)
@@ -132,13 +132,13 @@ def status_of(guard: AuthMiddleware, headers: dict[str, str]) -> int:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The README's service, in which miguel, an editor, has registered."""
+    """The page's service, in which miguel, an editor, has registered."""
     monkeypatch.setenv("RESTAUTH_BCRYPT_ROUNDS", "10")
     app = deploy.loadapp(write(tmp_path))
     assert type(app) is App
-    with closing(app.services) as services:
-        accounts = services.accounts
-        accounts.change_roles(accounts.find(accounts.register("miguel", "python")), ["editor"], [])
+    files: Any = {"database": tmp_path / "restauth.db", "key_file": tmp_path / "restauth.keys"}
+    with Service(**files) as service:
+        service.add_user("miguel", "python", roles=["editor"])
         yield app
 
 
@@ -148,10 +148,9 @@ def token(service: App) -> str:
 
 
 def test_in_a_section_for_a_filter_the_bare_name_is_the_guard(service: App, tmp_path: Path) -> None:
-    guard = load_guard(write(tmp_path, ("egg:restauth#auth", "egg:restauth")))
-    with closing(guard.services):
-        for headers, status in (({}, 401), (WRONG, 401), (PASSWORD, 200)):
-            assert status_of(guard, headers) == status
+    guard = load_guard(write(tmp_path, ("egg:restauth-wsgi#auth", "egg:restauth-wsgi")))
+    for headers, status in (({}, 401), (WRONG, 401), (PASSWORD, 200)):
+        assert status_of(guard, headers) == status
 
 
 def test_without_a_role_the_pages_are_for_everybody_or_for_whoever_is_known(
@@ -159,10 +158,9 @@ def test_without_a_role_the_pages_are_for_everybody_or_for_whoever_is_known(
 ) -> None:
     for line, status in (("", 200), ("required = false", 200), ("required = true", 401)):
         guard = load_guard(write(tmp_path, ("role = editor", line)))
-        with closing(guard.services):
-            assert status_of(guard, {}) == status
-            assert status_of(guard, WRONG) == 401
-            assert status_of(guard, PASSWORD) == 200
+        assert status_of(guard, {}) == status
+        assert status_of(guard, WRONG) == 401
+        assert status_of(guard, PASSWORD) == 200
 
 
 def test_without_a_store_the_guard_needs_the_keys_alone(service: App, tmp_path: Path) -> None:
@@ -171,7 +169,7 @@ def test_without_a_store_the_guard_needs_the_keys_alone(service: App, tmp_path: 
     uri = write(elsewhere, ("role = editor", "role = editor\nstateless = true"))
     with pytest.raises(UnusableKeyRing, match="There is no key ring"):
         load_guard(uri)
-    shutil.copy(service.services.settings.key_file, elsewhere)
+    shutil.copy(tmp_path / "restauth.keys", elsewhere)
     guard = load_guard(uri)
     for headers, status in (({}, 401), (PASSWORD, 401), (bearer(token(service)), 200)):
         assert status_of(guard, headers) == status
@@ -183,7 +181,7 @@ def test_a_line_under_default_hides_no_line_of_ours(tmp_path: Path) -> None:
     """PasteDeploy passes on one of the two, and it is the other one."""
     uri = write(tmp_path, ("[app:main]", "[DEFAULT]\nkey_file = other.keys\n[app:main]"))
     for load in (deploy.loadapp, load_guard):
-        with pytest.raises(InvalidSetting, match=r"^key_file stands under \[DEFAULT\]"):
+        with pytest.raises(InvalidSetting, match=r"^key_file is under \[DEFAULT\]"):
             load(uri)
 
 
@@ -212,7 +210,7 @@ def test_a_wrong_line_of_the_guard_stops_the_start_and_is_named(
     [
         ("main", "[app:main]", "[app:main]\nbcrypt_rounds = 9", "bcrypt_rounds is '9'"),
         ("main", "[app:main]", "[app:main]\nrole = editor", "There is no setting 'role'"),
-        ("editors", "role = editor", "role = Editor", "role is 'Editor': nobody can have"),
+        ("editors", "role = editor", "role = Editor", "role is 'Editor': no user can have"),
     ],
 )
 def test_a_wrong_line_ends_pserve_with_a_message_that_names_it(

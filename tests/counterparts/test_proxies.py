@@ -1,13 +1,13 @@
 """Real proxies that ask /api/verify before they let a request through.
 
-Rule: the configurations are the README's own, word for word but for the addresses, in a frame that
+Rule: the configurations are the guide's own, word for word but for the addresses, in a frame that
 lets a process run in the foreground and keep to its directory.
 """
 
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
@@ -25,15 +25,16 @@ import pytest
 
 from restauth import settings
 from restauth.core.access_tokens import AccessTokens, Claims
+from restauth.core.token_issuing import TokenIssuing
 from restauth.services import build_keys
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import program
-from tests.processes import PATIENCE, SERVE, Server, run, until_deadline
-from tests.test_journeys import README, examples
+from tests.documents import example, examples, read
+from tests.processes import PATIENCE, SERVE, Server, receive, run, until_deadline
 
 
 class Proxy(NamedTuple):
-    """Its command, its files by the README's language of them, the frame around the first of them,
+    """Its command, its files by the page's language of them, the frame around the first of them,
     and what it says when restauth is gone."""
 
     command: tuple[str, ...]
@@ -42,6 +43,14 @@ class Proxy(NamedTuple):
     status_when_alone: int
 
 
+# Of the examples in a language, the configuration; and the line before which preflights are added.
+MARKS = {"nginx": "location = /_verify {", "caddyfile": "forward_auth", "haproxy": "lua.verify"}
+ORIGIN = {"nginx": "$allowed_origin", "caddyfile": "@preflight", "haproxy": "allowed_origin"}
+PREFLIGHTS = {
+    "nginx": "    location / {",
+    "caddyfile": "\t\trespond @odd 400",
+    "haproxy": "    http-request deny deny_status 400 unless",
+}
 NGINX_FRAME = """
 daemon off; master_process off; pid nginx.pid; error_log stderr; events {}
 http {
@@ -153,8 +162,8 @@ class Reply(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """restauth as the README says that it be served, and an application; no proxy yet."""
-    (options,) = re.findall(r"`restauth serve( --trusted-proxy[^`]*)`", README)
+    """restauth as the page says that it be served, and an application; no proxy yet."""
+    (options,) = re.findall(r"`restauth serve( --trusted-proxy[^`]*)`", read("proxies"))
     rules = {"audit_log": "audit.log", "username_pattern": ".+", "max_failures": str(MAX_FAILURES)}
     directory = tmp_path_factory.mktemp("site")
     application = Application()
@@ -201,13 +210,15 @@ def started(
     restauth: Server,
     application: str,
     replaced: Mapping[str, str] | None = None,
+    change: Callable[[str], str] | None = None,
 ) -> Iterator[Server]:
-    """The README's proxy, as soon as it listens, with some files replaced."""
+    """The page's proxy, as soon as it listens, with files replaced, or the first one changed."""
     program(name)
     proxy = PROXIES[name]
     port = free_port()
     for language, file in proxy.files.items():
-        (text,) = examples(language, "")
+        text = example("proxies", language, MARKS.get(language, ""))
+        text = change(text) if change and file in proxy.command else text
         for there, here in {
             "127.0.0.1:5000": str(urlsplit(restauth.address).netloc),
             "127.0.0.1:8000": application,
@@ -331,7 +342,7 @@ def test_an_expired_token_does_not_come_through(
     claims = tokens.verify(site.restauth.log_in(ada.name), lambda kid: keys.find(kid, 600), now)
 
     def minted(claims: Claims) -> Header:
-        return token(tokens.issue(claims, keys.ring.signing_key))
+        return token(TokenIssuing("restauth", "restauth").issue(claims, keys.ring.signing_key))
 
     fresh = replace(claims, issued_at=now - 100, expires_at=now + 500)
     assert ask(proxy, "GET", "/page", minted(fresh)).status == 200
@@ -384,6 +395,14 @@ def test_a_body_comes_through_whole_and_is_none_of_restauths_business(
     assert seen == []
     assert ask(proxy, "POST", "/page", password(ada), body=body).status == 200
     assert seen[0].body == body
+
+
+def test_the_forwarded_scheme_is_one_of_two(tmp_path: Path) -> None:
+    (headers,) = re.findall(r"`--trusted-proxy-headers='(.*)'`", read("proxies"))
+    options = "--trusted-proxy=127.0.0.1", f"--trusted-proxy-headers={headers}"
+    with Server.start(tmp_path, *SERVE, *options, require_https="true") as restauth:
+        for scheme, status in (("http", 403), ("https", 401), ("wss", 400), ("https,http", 400)):
+            assert restauth.get("/api/verify", {"X-Forwarded-Proto": scheme}).status == status
 
 
 # As whom
@@ -606,3 +625,45 @@ def test_haproxy_lets_nobody_through_when_the_lua_fails(
         assert ask(proxy, "GET", "/page", password(ada)).status == 503
         assert "broken" in proxy.hear(re.compile("broken"))
     assert seen == []
+
+
+# Pages of another origin
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_answers_the_preflights_of_one_origin(
+    site: Site, seen: list[Seen], ada: Person, tmp_path: Path, name: str
+) -> None:
+    def with_preflights(text: str) -> str:
+        (language, *_) = PROXIES[name].files
+        *before, lines = examples("proxies", language, ORIGIN[language])
+        assert text.count(PREFLIGHTS[language]) == 1
+        return "".join(before) + text.replace(PREFLIGHTS[language], lines + PREFLIGHTS[language])
+
+    ours, other = ("Origin", "https://app.example.org"), ("Origin", "https://example.org")
+    asking = "Access-Control-Request-Method", "PUT"
+    with started(name, tmp_path, site.restauth, site.address, change=with_preflights) as proxy:
+        status, headers = headers_of(proxy, "OPTIONS", ours, asking)
+        assert (status, headers["access-control-allow-origin"]) == (204, ours[1])
+        assert "PUT" in headers["access-control-allow-methods"]
+        assert "Authorization" in headers["access-control-allow-headers"]
+        for origin in ((other,), ()):
+            for method in ("OPTIONS", "GET"):
+                status, headers = headers_of(proxy, method, *origin, asking)
+                assert (status, headers["vary"]) == (401, "Origin")
+                assert "access-control-allow-origin" not in headers
+        status, headers = headers_of(proxy, "GET", ours)
+        assert (status, headers["access-control-allow-origin"]) == (401, ours[1])
+        assert seen == []
+        status, headers = headers_of(proxy, "GET", ours, password(ada))
+        assert (status, headers["access-control-allow-origin"]) == (200, ours[1])
+        assert headers["access-control-expose-headers"] == "WWW-Authenticate"
+    assert len(seen) == 1
+
+
+def headers_of(proxy: Server, method: str, *headers: Header) -> tuple[int, dict[str, str]]:
+    """The status and the headers of the answer, these by their names in lower case."""
+    with closing(proxy.connect()) as connection:
+        connection.request(method, "/page", headers=dict(headers))
+        answer = receive(connection)
+        return answer.status, answer.headers

@@ -1,6 +1,6 @@
-"""Other people's WSGI servers, started by the README's own words, and all asked the same.
+"""Other people's WSGI servers, started by the guide's own words, and all asked the same.
 
-Rule: a command or a configuration is the README's as it stands, but for the port and the directory;
+Rule: a command or a configuration is the page's as it stands, but for the port and the directory;
 what is said to be needed is left out once, to see that it is.
 """
 
@@ -22,15 +22,16 @@ import pytest
 
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library, program
+from tests.documents import example, read
 from tests.processes import PATIENCE, Answer, Server, receive, run, until_deadline
-from tests.test_journeys import BIN, README, examples
+from tests.test_journeys import BIN
 
 RESOURCE, TOKEN, USERS, SESSIONS = "/api/resource", "/api/token", "/api/users", "/api/sessions"
 NAME, PASSWORD = "miguel", "python"
 LONGEST = "\N{GRINNING FACE}" * 1024  # no other password makes a header as long
 GREETING = {"data": "Hello, miguel!"}
 
-# A server of the README, and what is added to its options.
+# A server of the page, and what is added to its options.
 ALONE = ["waitress-serve", "gunicorn", "uwsgi", "granian", "cheroot", "apache2"]
 FORKING = [
     "gunicorn --workers 4 --threads 1",  # gunicorn's "sync" workers
@@ -46,7 +47,7 @@ STATUSES = {"waitress-serve": -signal.SIGTERM, "cheroot": -signal.SIGTERM}
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # what a distribution builds mod_wsgi for
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
-# What a distribution has in its own files, before the README's lines.
+# What a distribution has in its own files, before the page's lines.
 HTTPD = f"""
 ServerRoot /srv/restauth
 ServerName localhost
@@ -65,7 +66,7 @@ WSGIScriptAlias /another /srv/restauth/service.py
 def serving(
     directory: Path, command: str, *, without: str = "", lines: str = ""
 ) -> Iterator[Server]:
-    """A server of the README that is up; nothing of it remains. Apache gets the lines as well."""
+    """A server of the page that is up; nothing of it remains. Apache gets the lines as well."""
     for _ in range(3):  # somebody else may be quicker to take the port
         port = free_port()
         with starting(directory, command, port, without=without, lines=lines) as server:
@@ -85,7 +86,7 @@ def starting(
     lines: str = "",
     **settings: str,
 ) -> Iterator[Server]:
-    (service,) = examples("python", "application = create_app()")
+    service = example("operating", "python", "application = create_app()")
     (directory / "service.py").write_text(service)
     name, *more = shlex.split(command)
     if name == "apache2":
@@ -122,7 +123,7 @@ def is_up(server: Server) -> bool:
 
 def command_line(name: str, more: list[str], without: str, port: int) -> list[str]:
     library(LIBRARIES.get(name, name))
-    (block,) = examples("sh", "waitress-serve")
+    block = example("operating", "sh", "waitress-serve")
     (line,) = [line for line in block.replace("\\\n", "").splitlines() if name in line]
     assert without in line
     line = line.replace(without, "").replace("5000", str(port))
@@ -131,14 +132,14 @@ def command_line(name: str, more: list[str], without: str, port: int) -> list[st
 
 
 def apache(directory: Path, more: list[str], without: str, lines: str, port: int) -> list[str]:
-    """Apache with the README's configuration, in a directory of its own, run by whoever tests."""
+    """Apache with the page's configuration, in a directory of its own, run by whoever tests."""
     words = [program("apache2"), "-D", "FOREGROUND", "-f", str(directory / "httpd.conf")]
     if os.geteuid() == 0:  # Apache does not serve as root: elsewhere it has another number
         elsewhere = [program("unshare"), "--user", "--map-user=1000", "--map-group=1000"]
         if subprocess.run([*elsewhere, "true"], check=False, timeout=PATIENCE).returncode:
             pytest.skip("root has no user namespaces")
         words = [*elsewhere, *words]
-    (ours,) = examples("apache", "WSGIPassAuthorization")
+    ours = example("operating", "apache", "WSGIPassAuthorization")
     assert without in ours
     kept = [line for line in ours.splitlines() if not without or without not in line]
     text = "\n".join([HTTPD, *kept, lines]).replace("threads=16", " ".join(["threads=16", *more]))
@@ -252,7 +253,7 @@ def test_the_journey_is_the_same_on_every_server(tmp_path: Path, command: str) -
         assert not server._listener.is_alive()  # no worker has the output open either
         with pytest.raises(ConnectionRefusedError):
             server.connect()
-    assert "is ours and undamaged" in run(tmp_path, "check").stdout
+    assert "belongs to restauth and is undamaged" in run(tmp_path, "check").stdout
 
 
 @pytest.mark.parametrize("name", [name for name in ALONE if name != "apache2"])
@@ -338,8 +339,8 @@ def test_mod_wsgi_has_bcrypt_for_two_apps_in_the_global_group_alone(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["waitress-serve", "apache2"])
 def test_a_server_that_knows_its_proxy_believes_it(tmp_path: Path, name: str) -> None:
-    (options,) = re.findall(r"`(--trusted-proxy=127\.0\.0\.1 .*)`", README)
-    (lines,) = examples("apache", "WSGITrustedProxies")
+    (options,) = re.findall(r"`(--trusted-proxy=127\.0\.0\.1 .*)`", read("operating"))
+    lines = example("operating", "apache", "WSGITrustedProxies")
     command = f"{name} {options}" if name == "waitress-serve" else name
     with serving(tmp_path, command, lines=lines) as server:
         server.register(NAME, PASSWORD)

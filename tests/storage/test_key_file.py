@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import resource
 import socket
 import stat
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import pytest
 
 from restauth.errors import UnusableKeyRing
 from restauth.storage.key_file import MAX_SIZE, KeyFile
-from tests.storage.test_sqlite import SPAWN, in_processes
+from tests.storage.system import SPAWN, in_processes, largest_file, mode
 
 GOOD = b"the old content"
 
@@ -39,21 +38,27 @@ def good(file: KeyFile) -> KeyFile:
     return file
 
 
+def expect_private_and_alone(path: Path) -> None:
+    assert mode(path) == 0o600
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_file_that_is_not_there_is_none_and_stays_none(file: KeyFile, path: Path) -> None:
-    assert file.read() is None
-    assert file.version() is None
+    assert (file.read(), file.version()) == (None, None)
     assert os.listdir(path.parent) == []
 
 
-def test_a_new_file_is_private_and_alone_under_any_umask(file: KeyFile, path: Path) -> None:
-    before = os.umask(0)
-    try:
-        file.create(GOOD)
-    finally:
-        os.umask(before)
+def test_a_file_is_private_under_any_umask_and_created_once(
+    file: KeyFile, path: Path, no_umask: None
+) -> None:
+    file.create(GOOD)
+    expect_private_and_alone(path)
+    file.create(b"another content")
     assert file.read() == GOOD
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == [path.name]
+    expect_private_and_alone(path)
+    file.replace(b"the new content")
+    assert file.read() == b"the new content"
+    expect_private_and_alone(path)
 
 
 def test_a_relative_path_is_fixed_at_once(
@@ -62,43 +67,32 @@ def test_a_relative_path_is_fixed_at_once(
     monkeypatch.chdir(path.parent)
     file = KeyFile(Path(path.name))
     monkeypatch.chdir("/")
-    assert file.read() == GOOD
-    assert file.version() == good.version()
+    assert (file.read(), file.version()) == (GOOD, good.version())
 
 
-def test_creating_leaves_the_file_that_is_there(good: KeyFile, path: Path) -> None:
-    good.create(b"another content")
-    assert good.read() == GOOD
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_a_replaced_file_is_private_and_alone(good: KeyFile, path: Path) -> None:
-    good.replace(b"the new content")
-    assert good.read() == b"the new content"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_the_version_changes_with_the_file_and_only_then(good: KeyFile) -> None:
-    version = good.version()
+def test_the_version_changes_with_the_file_and_its_mode_and_only_then(
+    good: KeyFile, path: Path
+) -> None:
+    """A file that was refused may have become a private one."""
+    versions = [good.version()]
     good.read()
     good.create(b"another content")
-    assert good.version() == version
+    assert good.version() == versions[0]
     good.replace(GOOD)
-    assert good.version() != version
+    versions.append(good.version())
+    for bits in (0o640, 0o600):
+        path.chmod(bits)
+        versions.append(good.version())
+    assert len(set(versions)) == 4
 
 
-def test_the_version_changes_with_the_mode(good: KeyFile, path: Path) -> None:
-    """A file that was refused may have become a private one."""
-    path.chmod(0o640)
-    version = good.version()
-    path.chmod(0o600)
-    assert good.version() != version
-
-
-def test_the_largest_file_is_read_whole(file: KeyFile) -> None:
-    file.create(b"x" * MAX_SIZE)
-    assert file.read() == b"x" * MAX_SIZE
+def test_the_largest_file_is_read_whole_and_a_larger_one_is_not_written(good: KeyFile) -> None:
+    """It could not be read again, not even to prune it."""
+    with pytest.raises(UnusableKeyRing, match="too large: prune or revoke"):
+        good.replace(b" " * (MAX_SIZE + 1))
+    assert good.read() == GOOD
+    good.replace(b" " * MAX_SIZE)
+    assert good.read() == b" " * MAX_SIZE
 
 
 # What is refused
@@ -120,16 +114,22 @@ def turn_into_socket(path: Path) -> None:
         server.bind(str(path))
 
 
+def turn_into_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir(0o700)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         pytest.param(turn_into_link, "symbolic links", id="a link"),
         pytest.param(turn_into_pipe, "not a regular file", id="a pipe"),
         pytest.param(turn_into_socket, "No such device", id="a socket"),
-        pytest.param(lambda path: path.chmod(0o640), "by others: chmod 600", id="group reads"),
-        pytest.param(lambda path: path.chmod(0o620), "by others: chmod 600", id="group writes"),
-        pytest.param(lambda path: path.chmod(0o604), "by others: chmod 600", id="world reads"),
-        pytest.param(lambda path: path.chmod(0o602), "by others: chmod 600", id="world writes"),
+        pytest.param(turn_into_directory, "not a regular file", id="a directory"),
+        *(
+            pytest.param(lambda path, bits=bits: path.chmod(bits), "chmod 600", id=oct(bits))
+            for bits in (0o640, 0o620, 0o610, 0o604, 0o602)
+        ),
         pytest.param(lambda path: os.truncate(path, MAX_SIZE + 1), "too large", id="too large"),
     ],
 )
@@ -139,11 +139,6 @@ def test_a_file_that_others_may_have_touched_is_refused(
     change(path)
     with pytest.raises(UnusableKeyRing, match=f"{path} .*{reason}"):
         good.read()
-
-
-def test_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableKeyRing, match="not a regular file"):
-        KeyFile(tmp_path).read()
 
 
 def test_a_file_that_cannot_be_read_is_refused() -> None:
@@ -181,53 +176,38 @@ def test_a_directory_that_is_not_there_is_an_unusable_ring(tmp_path: Path) -> No
 # What a crash leaves
 
 
-@pytest.mark.parametrize("call", ["open", "fsync", "link"])
-def test_a_failed_creation_leaves_nothing(
-    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    fail(monkeypatch, call)
-    with pytest.raises(UnusableKeyRing, match="Input/output error"):
-        file.create(GOOD)
-    assert os.listdir(path.parent) == []
-
-
-@pytest.mark.parametrize("call", ["open", "fsync", "rename"])
-def test_a_failed_replacement_leaves_the_old_content(
-    good: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    with monkeypatch.context() as patch:
-        fail(patch, call)
-        with pytest.raises(UnusableKeyRing, match="Input/output error"):
-            good.replace(b"the new content")
-    assert good.read() == GOOD
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_what_could_not_be_read_again_is_not_written(good: KeyFile, path: Path) -> None:
-    with pytest.raises(UnusableKeyRing, match="would become too large: prune or revoke"):
-        good.replace(b" " * (MAX_SIZE + 1))
-    assert good.read() == GOOD
-    good.replace(b" " * MAX_SIZE)
-    assert good.read() == b" " * MAX_SIZE
-
-
-def test_a_full_disk_leaves_the_old_content(good: KeyFile, path: Path) -> None:
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(GOOD), unlimited[1]))
-    try:
-        with pytest.raises(UnusableKeyRing, match="File too large"):
-            good.replace(GOOD + GOOD)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert good.read() == GOOD
-    assert os.listdir(path.parent) == [path.name]
-
-
 def fail(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def failing(*arguments: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, call, failing)
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "link", "rename"])
+def test_a_failed_change_leaves_what_was_there(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    if call != "rename":
+        with monkeypatch.context() as patch:
+            fail(patch, call)
+            with pytest.raises(UnusableKeyRing, match="Input/output error"):
+                file.create(GOOD)
+        assert os.listdir(path.parent) == []
+    file.create(GOOD)
+    if call != "link":
+        with monkeypatch.context() as patch:
+            fail(patch, call)
+            with pytest.raises(UnusableKeyRing, match="Input/output error"):
+                file.replace(b"the new content")
+    assert file.read() == GOOD
+    expect_private_and_alone(path)
+
+
+def test_a_full_disk_leaves_the_old_content(good: KeyFile, path: Path) -> None:
+    with largest_file(len(GOOD)), pytest.raises(UnusableKeyRing, match="File too large"):
+        good.replace(GOOD + GOOD)
+    assert good.read() == GOOD
+    expect_private_and_alone(path)
 
 
 @pytest.mark.parametrize("change", [KeyFile.create, KeyFile.replace])

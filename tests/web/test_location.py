@@ -1,4 +1,4 @@
-"""Location: an address to follow, and never an echo of what a stranger sent."""
+"""Location: an address to follow, and never a copy of what a client sent as Host."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -13,10 +13,9 @@ from restauth import settings
 from restauth.errors import MalformedRequest
 from restauth.web.http import parse_request
 from restauth.web.location import location
-from tests.conftest import ServicesFactory, client_of
+from tests.web.conftest import total
 
 PATH = "/api/users/7"
-total = hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def located(environ: dict[str, Any], **keywords: object) -> str:
@@ -30,60 +29,36 @@ def located(environ: dict[str, Any], **keywords: object) -> str:
 @pytest.mark.parametrize(
     "host",
     [
-        "localhost",
-        "localhost:5000",
-        "LocalHost:1",
-        "127.0.0.1",
-        "127.0.0.1:65535",
-        "127.1.2.3:5000",
-        "[::1]",
-        "[::1]:5000",
+        "localhost", "localhost:5000", "LocalHost:1", "127.0.0.1", "127.0.0.1:65535",
+        "127.1.2.3:5000", "[::1]", "[::1]:5000",
     ],
-)
+)  # fmt: skip
 def test_a_loopback_host_cannot_lead_elsewhere_and_is_repeated(host: str) -> None:
-    assert located({"HTTP_HOST": host}) == f"http://{host}{PATH}"
+    for scheme in ("http", "https"):
+        environ = {"HTTP_HOST": host, "wsgi.url_scheme": scheme}
+        assert located(environ) == f"{scheme}://{host}{PATH}"
 
 
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example",
-        "evil.example:5000",
-        "localhost.evil.example",
-        "evil.example.localhost",
-        "127.0.0.1.evil.example",
-        "evil.127.0.0.1",
-        "127.0.0.1evil",
-        "127.0.0",
-        "127.999.1.1",  # no address: a name that somebody may be made to resolve
-        "127.0.0.256",
-        "127.0.0.1.1",
-        "127.0.0.1.",
-        "127-0.0.1",
-        "127.0-0.1",
-        "127.0.0-1",
-        "0.0.0.0:5000",
-        "[::]",
-        "[::2]",
-        "",
-        ":5000",
+        "evil.example", "evil.example:5000", "localhost.evil.example", "evil.example.localhost",
+        "127.0.0.1.evil.example", "evil.127.0.0.1", "127.0.0.1evil", "127.0.0",
+        "127.999.1.1",  # no address: a name that a resolver may know
+        "127.0.0.256", "127.0.0.1.1", "127.0.0.1.", "127-0.0.1", "127.0-0.1", "127.0.0-1",
+        "0.0.0.0:5000", "[::]", "[::2]", "", ":5000",
+        # A port that cannot be.
+        "localhost:", "localhost:0", "localhost:00080", "localhost:65536", "localhost:655350",
     ],
-)
-def test_a_host_header_attack_gets_a_path_and_no_echo(host: str) -> None:
+)  # fmt: skip
+def test_any_other_host_gets_a_path_and_no_copy_of_it(host: str) -> None:
     assert located({"HTTP_HOST": host}) == PATH
 
 
-@pytest.mark.parametrize("port", ["", "0", "00080", "080", "65536", "99999", "655350"])
-def test_a_port_that_cannot_be_is_not_repeated(port: str) -> None:
-    assert located({"HTTP_HOST": f"localhost:{port}"}) == PATH
-
-
-@pytest.mark.parametrize(
-    "name", ["X-Forwarded-Host", "X-Forwarded-Server", "Forwarded", "X-Host", "X-Original-URL"]
-)
-def test_a_host_by_another_header_is_not_looked_at(name: str) -> None:
-    key = "HTTP_" + name.upper().replace("-", "_")
-    assert located({key: "evil.example", "HTTP_HOST": "localhost"}) == f"http://localhost{PATH}"
+@pytest.mark.parametrize("name", ["X_FORWARDED_HOST", "FORWARDED", "X_HOST", "X_ORIGINAL_URL"])
+def test_a_host_in_another_header_is_not_looked_at(name: str) -> None:
+    environ = {f"HTTP_{name}": "evil.example", "HTTP_HOST": "localhost"}
+    assert located(environ) == f"http://localhost{PATH}"
 
 
 def test_a_request_without_host_gets_a_path() -> None:
@@ -124,7 +99,6 @@ def test_the_base_url_goes_before_every_host() -> None:
 @pytest.mark.parametrize(
     ("script_name", "prefix"),
     [
-        ("", ""),
         ("/auth", "/auth"),
         ("/a/b", "/a/b"),
         ("/", ""),
@@ -142,11 +116,6 @@ def test_the_mount_point_is_part_of_it(script_name: str, prefix: str) -> None:
     assert located({**mounted, "HTTP_HOST": "evil.example"}) == prefix + PATH
 
 
-def test_the_scheme_is_the_requests() -> None:
-    environ = {"HTTP_HOST": "localhost", "wsgi.url_scheme": "https"}
-    assert located(environ) == f"https://localhost{PATH}"
-
-
 @total
 @hypothesis.given(
     host=st.from_regex(r"[a-z0-9.\[\]-]{0,12}(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{0,6})?")
@@ -158,34 +127,3 @@ def test_a_location_never_leads_away_from_the_loopback(host: str) -> None:
         return
     assert where.path == PATH
     assert where.hostname in (None, "localhost") or ip_address(where.hostname).is_loopback
-
-
-# Through the front door
-
-
-def registered(client: webtest.TestApp, host: str, status: int = 201) -> webtest.TestResponse:
-    body = {"username": "miguel", "password": "python"}
-    return client.post_json("/api/users", body, headers={"Host": host}, status=status)
-
-
-def test_a_new_user_is_located_and_found_there(client: webtest.TestApp) -> None:
-    where = registered(client, "localhost:5000").headers["Location"]
-    assert where == "http://localhost:5000/api/users/1"
-    assert client.get(urlsplit(where).path).json == {"username": "miguel"}
-
-
-def test_a_new_user_below_a_mount_point_is_located_there(make_services: ServicesFactory) -> None:
-    client = client_of(make_services(), SCRIPT_NAME="/d\xc3\xa9pt")
-    answer = registered(client, "localhost:5000")
-    assert answer.headers["Location"] == "http://localhost:5000/d%C3%A9pt/api/users/1"
-
-
-def test_a_foreign_host_is_not_echoed_anywhere(client: webtest.TestApp) -> None:
-    answer = registered(client, "evil.example")
-    assert answer.headers["Location"] == "/api/users/1"
-    assert "evil" not in str(answer.headers) + answer.text
-
-
-@pytest.mark.parametrize("host", ["evil.example/", "a b", "<script>", "localhost:80:80"])
-def test_a_broken_host_is_refused_and_not_echoed(client: webtest.TestApp, host: str) -> None:
-    assert host not in registered(client, host, status=400).text

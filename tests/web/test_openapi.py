@@ -1,4 +1,4 @@
-"""The description: the whole table and nothing more, and every answer as it is described."""
+"""The description: the whole table and nothing more, and every answer is as it is described."""
 
 import json
 import re
@@ -15,23 +15,31 @@ from restauth.errors import BadCredentials, HttpsRequired, MethodNotAllowed
 from restauth.services import Services
 from restauth.web import openapi
 from restauth.web import routes as routes_module
+from restauth.web.access import Access
 from restauth.web.http import ALWAYS
 from restauth.web.openapi import DESCRIPTION, METHODS, OPERATIONS
-from restauth.web.problems import INTERNAL_ERROR, STATUSES
-from restauth.web.router import ANY_METHOD, Access, Route
+from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
+from restauth.web.router import ANY_METHOD, Route
 from restauth.web.routes import routes, show_description
-from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of, slot_taken
-from tests.web.test_app import break_the_store, take_the_store_away
+from tests.conftest import CLIENT, ServicesFactory, bearer, client_of, slot_taken
+from tests.web.conftest import ANONYMOUS, PASSWORD, break_the_store, code_of, take_the_store_away
 
 Document = dict[str, Any]
 
 WHERE = "/api/openapi.json"
-PASSWORD = basic("miguel", "python")
-CALLERS = {Access.ANYONE: "nobody", Access.USER: "token", Access.PASSWORD: "password"}
-# The settings that change the table or what may be refused.
-under = pytest.mark.parametrize(
-    "keywords", [{}, {"public_profiles": False}, {"require_https": True}], ids=str
-)
+CALLERS = {Access.ANYONE: "anonymous", Access.USER: "token", Access.PASSWORD: "password"}
+SCHEMES: dict[Access, list[Document]] = {
+    Access.ANYONE: [],
+    Access.USER: [{"basic": []}, {"bearer": []}],
+    Access.PASSWORD: [{"basic": []}],
+}
+HEADERS_OF_STATUS = {
+    201: {"Location"},
+    401: {"WWW-Authenticate"},
+    415: {"Accept"},
+    429: {"Retry-After"},
+    503: {"Retry-After"},
+}
 
 
 def expanded(table: tuple[Route, ...]) -> dict[str, Route]:
@@ -75,7 +83,7 @@ def answers(document: Document) -> Iterator[tuple[str, int, Document]]:
 
 
 def codes(answer: Document) -> set[str]:
-    """The problems that an answer is said to be."""
+    """The codes of the problems that an answer may have."""
     return set(answer["description"].partition(": ")[2].split(", ")) - {""}
 
 
@@ -98,111 +106,82 @@ def follow(document: Document, value: Document) -> Document:
     return value
 
 
-# The table
+# The document
 
 
-def test_the_description_is_openapi_3_1_in_sorted_json(client: webtest.TestApp) -> None:
+def test_the_description_is_openapi_3_1_in_sorted_json_without_our_version(
+    client: webtest.TestApp,
+) -> None:
     answer = client.get(WHERE, status=200)
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.body == json.dumps(answer.json, sort_keys=True).encode() + b"\n"
     assert answer.json["openapi"].startswith("3.1.")
+    assert restauth.__version__ not in answer.text
 
 
-def test_head_is_answered_as_get_without_the_body(client: webtest.TestApp) -> None:
-    head = client.head(WHERE, status=200)
-    assert head.headers == client.get(WHERE).headers
-    assert head.body == b""
-
-
-@under
-def test_every_route_is_described_and_nothing_more(
-    make_services: ServicesFactory, keywords: dict[str, object]
-) -> None:
-    services = make_services(**keywords)
-    assert set(operations(describe(services))) == set(expanded(routes(services.settings)))
-
-
-@under
-def test_the_security_of_an_operation_is_the_access_of_its_route(
+@pytest.mark.parametrize(
+    "keywords", [{}, {"public_profiles": False}, {"require_https": True}], ids=str
+)
+def test_the_table_of_routes_is_described_under_the_settings_that_change_it(
     make_services: ServicesFactory, keywords: dict[str, object]
 ) -> None:
     services = make_services(**keywords)
     document = describe(services)
-    schemes: dict[Access, list[dict[str, list[str]]]] = {
-        Access.ANYONE: [],
-        Access.USER: [{"basic": []}, {"bearer": []}],
-        Access.PASSWORD: [{"basic": []}],
-    }
-    assert {name: operation["security"] for name, operation in operations(document).items()} == {
-        name: schemes[route.access] for name, route in expanded(routes(services.settings)).items()
-    }
-    assert document["components"]["securitySchemes"].keys() == {"basic", "bearer"}
+    found = {name: operation["security"] for name, operation in operations(document).items()}
+    table = expanded(routes(services.settings))
+    assert found == {name: SCHEMES[route.access] for name, route in table.items()}
+    # Every refusal stands beside its status, but for that of a method that is not described.
+    statuses = {refusal.code: status for refusal, (status, _) in STATUSES.items()}
+    statuses |= {INTERNAL_ERROR: 500, THROTTLED_FOR_PROXIES[2]: THROTTLED_FOR_PROXIES[0]}
+    del statuses[MethodNotAllowed.code]
+    if "require_https" not in keywords:
+        del statuses[HttpsRequired.code]
+    named = {(code, status) for _, status, answer in answers(document) for code in codes(answer)}
+    assert named == set(statuses.items())
+
+
+def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
+    https = settings.load({}, {"require_https": True})
+    found: dict[str, set[str]] = {}
+    for name, _, answer in answers(openapi.build(routes(https), https, "/")):
+        found.setdefault(name, set()).update(codes(answer))
+    always = {"internal_error", "malformed_request"}
+    assert found["GET /api/openapi.json"] == always
+    assert found["GET /api/health"] == always | {"store_unavailable"}
+    login = always | {"bad_credentials", "busy", "https_required", "store_unavailable"}
+    assert found["GET /api/resource"] == login | {"throttled"}
+    assert found["GET /api/verify"] == login | {"barred", "role_required"}
+    body = {"body_too_large", "length_required", "unsupported_media_type"}
+    assert found["POST /api/token"] == (login | body) - {"busy"}  # no password is read
 
 
 def test_every_handler_is_described_once() -> None:
     assert set(OPERATIONS) | {show_description} == {route.handler for route in TABLE.values()}
     names = [operation["operationId"] for operation in operations(DOCUMENT).values()]
     assert len(set(names)) == len(names) == len(TABLE)
+    takes_secret = {name for name, route in TABLE.items() if route.takes_secret}
+    assert {name for name, _ in MEMBERS} == takes_secret
 
 
-def test_who_takes_a_secret_takes_it_in_a_member() -> None:
-    with_members = {name for name, _ in MEMBERS}
-    assert with_members == {name for name, route in TABLE.items() if route.takes_secret}
-
-
-@under
-def test_every_refusal_is_named_beside_its_status_and_a_bug_everywhere(
-    make_services: ServicesFactory, keywords: dict[str, object]
-) -> None:
-    """But for the one that is for methods which are not described."""
-    statuses = {refusal.code: status for refusal, (status, _) in STATUSES.items()}
-    statuses[INTERNAL_ERROR] = 500
-    document = describe(make_services(**keywords))
-    named = {(code, status) for _, status, answer in answers(document) for code in codes(answer)}
-    unnamed = {MethodNotAllowed.code}
-    if "require_https" not in keywords:
-        unnamed.add(HttpsRequired.code)
-    assert named == {(code, statuses[code]) for code in statuses.keys() - unnamed}
-    bugs = {name for name, status, answer in answers(document) if status == 500 and codes(answer)}
-    assert bugs == set(operations(document))
-
-
-def test_every_reference_leads_somewhere_and_every_component_is_used(
-    client: webtest.TestApp,
-) -> None:
-    document = client.get(WHERE).json
-    components = document["components"]
-    assert set(references(document)) == {
+def test_every_reference_leads_to_a_component_and_every_component_is_used() -> None:
+    components = DOCUMENT["components"]
+    assert components["securitySchemes"].keys() == {"basic", "bearer"}
+    assert set(references(DOCUMENT)) == {
         f"#/components/{kind}/{name}"
         for kind in ("schemas", "headers")
         for name in components[kind]
     }
 
 
-def test_every_answer_lists_the_headers_of_every_answer_and_those_of_its_status(
-    client: webtest.TestApp,
-) -> None:
-    document = client.get(WHERE).json
-    of_status = {
-        201: {"Location"},
-        401: {"WWW-Authenticate"},
-        415: {"Accept"},
-        429: {"Retry-After"},
-        503: {"Retry-After"},
-    }
-    for name, status, answer in answers(document):
-        wanted = {header for header, _ in ALWAYS} | of_status.get(status, set())
+def test_every_answer_lists_its_headers_and_any_operation_may_have_a_bug() -> None:
+    for name, status, answer in answers(DOCUMENT):
+        wanted = {header for header, _ in ALWAYS} | HEADERS_OF_STATUS.get(status, set())
         if name.endswith("/api/verify") and status == 204:
             wanted |= {"Remote-Groups", "Remote-User"}
         assert set(answer["headers"]) == wanted, (name, status)
-    assert all(header["required"] for header in document["components"]["headers"].values())
-
-
-def test_no_version_of_the_package_is_told(client: webtest.TestApp) -> None:
-    assert restauth.__version__ not in client.get(WHERE).text
-
-
-# Where it is
+    assert all(header["required"] for header in DOCUMENT["components"]["headers"].values())
+    bugs = {name for name, status, answer in answers(DOCUMENT) if status == 500}
+    assert bugs == set(operations(DOCUMENT))
 
 
 @pytest.mark.parametrize(
@@ -210,8 +189,6 @@ def test_no_version_of_the_package_is_told(client: webtest.TestApp) -> None:
     [
         ("", "", "/"),
         ("", "/auth", "/auth"),
-        ("", "/a b/\xc3\xa9/", "/a%20b/%C3%A9"),
-        ("", "//evil.example", "/evil.example"),
         ("https://auth.example.org/v1/", "/auth", "https://auth.example.org/v1"),
     ],
 )
@@ -223,7 +200,7 @@ def test_the_server_is_the_configured_address_or_the_mount_point(
 
 
 def test_many_mount_points_do_not_fill_the_memory(services: Services) -> None:
-    for number in range(100):
+    for number in range(20):
         document = client_of(services, SCRIPT_NAME=f"/{number}").get(WHERE).json
         assert document["servers"] == [{"url": f"/{number}"}]
     assert routes_module._description.cache_info().currsize <= 16
@@ -235,27 +212,26 @@ def test_many_mount_points_do_not_fill_the_memory(services: Services) -> None:
 def ask(
     services: Services,
     operation: str,
-    caller: str = "nobody",
+    caller: str = "anonymous",
     *,
     path: str = "",
-    query: str = "",
     headers: dict[str, str] | None = None,
     members: dict[str, str | None] | None = None,
     body: bytes | None = None,
     spoil: Any = None,
 ) -> webtest.TestResponse:
-    """What the operation answers, all being as it is described but for what is said here.
+    """What the operation answers to a request that is as described, but for what is said here.
 
     A member that is None is left out; `spoil` is called with the services at the last moment.
     """
     client, document = client_of(services), describe(services)
     miguel = services.accounts.find(services.accounts.register("miguel", "python"))
-    grant = services.sessions.start(miguel, CLIENT)
-    callers = {"nobody": {}, "token": bearer(grant.token), "password": PASSWORD}
+    issued = services.sessions.start(miguel, CLIENT)
+    callers = {"anonymous": ANONYMOUS, "token": bearer(issued.token), "password": PASSWORD}
     values: dict[str, str | None] = {
         "username": "ann",
         "password": "ruby",
-        "refresh_token": grant.refresh_token,
+        "refresh_token": issued.refresh_token,
         "code": services.accounts.make_reset_code(miguel),
         **(members or {}),
     }
@@ -271,9 +247,8 @@ def ask(
         keywords = {"content_type": media_type} | ({"body": raw} if raw else {})
     if spoil:
         spoil(services)
-    real = path or template.replace("{id}", str(miguel.id)).replace("{sid}", grant.session_id)
     answer = client.request(
-        real + query,
+        path or template.replace("{id}", str(miguel.id)).replace("{sid}", issued.session_id),
         method=method,
         headers={**callers[caller], **(headers or {})},
         status="*",
@@ -298,8 +273,7 @@ def assert_described(document: Document, operation: str, answer: webtest.TestRes
     ((media_type, content),) = described["content"].items()
     assert answer.headers["Content-Type"] == media_type
     assert_fits(document, content["schema"], answer.json)
-    if codes(described):
-        assert answer.json["type"].removeprefix("urn:restauth:problem:") in codes(described)
+    assert not codes(described) or code_of(answer) in codes(described)
 
 
 TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
@@ -334,7 +308,7 @@ def test_a_request_as_it_is_described_succeeds_as_it_is_described(
 
 
 @pytest.mark.parametrize(("operation", "member"), MEMBERS)
-def test_a_member_that_is_asked_for_is_needed(
+def test_a_member_that_is_required_is_needed(
     services: Services, operation: str, member: str
 ) -> None:
     caller = CALLERS[TABLE[operation].access]
@@ -346,117 +320,93 @@ def fail(services: Services) -> None:
         services.authentication.authenticate("miguel", "wrong", CLIENT)
 
 
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "malformed_request": {"operation": "GET /api/health", "headers": {"Host": "a/b"}},
-    "unacceptable_username": {"operation": "POST /api/users", "members": {"username": ":"}},
-    "unacceptable_password": {
-        "operation": "PUT /api/users/me/password",
-        "caller": "password",
-        "members": {"password": ""},
-    },
-    "username_taken": {"operation": "POST /api/users", "members": {"username": "miguel"}},
-    "unknown_user": {"operation": "GET /api/users/{id}", "path": "/api/users/0"},
-    "unusable_code": {"operation": "POST /api/password-resets", "members": {"code": "?"}},
-    "no_session": {"operation": "DELETE /api/token", "caller": "password"},
-    "bad_credentials": {"operation": "GET /api/resource"},
-    "password_required": {"operation": "POST /api/sessions", "caller": "token"},
-    "role_required": {"operation": "GET /api/verify", "caller": "token", "query": "?role=admin"},
-    "barred": {
-        "operation": "GET /api/verify",
-        "caller": "password",
-        "spoil": fail,
-        "keywords": {"max_failures": 1},
-    },
-    "registration_closed": {
-        "operation": "POST /api/users",
-        "keywords": {"registration": "closed"},
-    },
-    "https_required": {"operation": "GET /api/token", "keywords": {"require_https": True}},
-    "not_found": {
-        "operation": "DELETE /api/sessions/{sid}",
-        "caller": "token",
-        "path": f"/api/sessions/{'A' * 22}",
-    },
-    "length_required": {
-        "operation": "POST /api/token",
-        "headers": {"Transfer-Encoding": "chunked"},
-        "body": b"",
-    },
-    "body_too_large": {"operation": "POST /api/token", "body": b" " * 65_537},
-    "unsupported_media_type": {
-        "operation": "POST /api/token",
-        "headers": {"Content-Encoding": "gzip"},
-    },
-    "throttled": {
-        "operation": "GET /api/token",
-        "caller": "password",
-        "spoil": fail,
-        "keywords": {"max_failures": 1},
-    },
-    "store_unavailable": {"operation": "GET /api/health", "spoil": take_the_store_away},
-    "internal_error": {
-        "operation": "GET /api/token",
-        "caller": "password",
-        "spoil": break_the_store,
-    },
+CHUNKED, GZIP = {"Transfer-Encoding": "chunked"}, {"Content-Encoding": "gzip"}
+PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "malformed_request": ("GET /api/health", "anonymous", {"headers": {"Host": "a/b"}}),
+    "unacceptable_username": ("POST /api/users", "anonymous", {"members": {"username": ":"}}),
+    "unacceptable_password": (
+        "PUT /api/users/me/password", "password", {"members": {"password": ""}}
+    ),
+    "username_taken": ("POST /api/users", "anonymous", {"members": {"username": "miguel"}}),
+    "unknown_user": ("GET /api/users/{id}", "anonymous", {"path": "/api/users/0"}),
+    "unusable_code": ("POST /api/password-resets", "anonymous", {"members": {"code": "?"}}),
+    "no_session": ("DELETE /api/token", "password", {}),
+    "bad_credentials": ("GET /api/resource", "anonymous", {}),
+    "password_required": ("POST /api/sessions", "token", {}),
+    "role_required": ("GET /api/verify", "token", {"path": "/api/verify?role=admin"}),
+    "barred": ("GET /api/verify", "password", {"spoil": fail}),
+    "registration_closed": ("POST /api/users", "anonymous", {}),
+    "https_required": ("GET /api/token", "anonymous", {}),
+    "not_found": (
+        "DELETE /api/sessions/{sid}", "token", {"path": f"/api/sessions/{'A' * 22}"}
+    ),
+    "length_required": ("POST /api/token", "anonymous", {"headers": CHUNKED, "body": b""}),
+    "body_too_large": ("POST /api/token", "anonymous", {"body": b" " * 65_537}),
+    "unsupported_media_type": ("POST /api/token", "anonymous", {"headers": GZIP}),
+    "throttled": ("GET /api/token", "password", {"spoil": fail}),
+    "store_unavailable": ("GET /api/health", "anonymous", {"spoil": take_the_store_away}),
+    "internal_error": ("GET /api/token", "password", {"spoil": break_the_store}),
+}  # fmt: skip
+SETTINGS_FOR: dict[str, dict[str, object]] = {
+    "registration_closed": {"registration": "closed"},
+    "https_required": {"require_https": True},
+    "barred": {"max_failures": 1},
+    "throttled": {"max_failures": 1},
 }
-
-
-def test_every_problem_of_an_operation_is_met() -> None:
-    """The one that is missing needs a second caller at the same time, below."""
-    met = {code for _, _, answer in answers(DOCUMENT) for code in codes(answer)}
-    assert PROBLEMS.keys() | {"busy"} == met | {"https_required"}
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_a_problem_is_as_it_is_described(make_services: ServicesFactory, code: str) -> None:
-    situation = {"keywords": {}, **PROBLEMS[code]}
-    services = make_services(**situation.pop("keywords"))
-    assert ask(services, **situation).json["type"] == f"urn:restauth:problem:{code}"
+    operation, caller, changes = PROBLEMS[code]
+    services = make_services(**SETTINGS_FOR.get(code, {}))
+    assert code_of(ask(services, operation, caller, **changes)) == code
 
 
-def test_an_outage_of_slots_is_as_it_is_described(
+def test_every_problem_of_an_operation_is_met_and_busy_too(
     services: Services, one_slot: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It needs a second caller at the same time."""
+    met = {code for _, _, answer in answers(DOCUMENT) for code in codes(answer)}
+    assert PROBLEMS.keys() | {"busy"} == met | {"https_required"}
     services.accounts.register("miguel", "python")
     with slot_taken(one_slot, monkeypatch, "miguel", "python"):
         answer = client_of(one_slot).get("/api/token", headers=PASSWORD, status=503)
-    assert answer.json["type"] == "urn:restauth:problem:busy"
+    assert code_of(answer) == "busy"
     assert_described(describe(services), "GET /api/token", answer)
 
 
 # The members
 
 
-@pytest.mark.parametrize("member", ["username", "password"])
-def test_the_bounds_of_a_member_are_told(services: Services, member: str) -> None:
+def members_of_registration(services: Services) -> Document:
     operation = operations(describe(services))["POST /api/users"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    least = schema["properties"][member]["minLength"]
-    most = schema["properties"][member]["maxLength"]
-    client = client_of(services)
+    properties: Document = schema["properties"]
+    return properties
+
+
+@pytest.mark.parametrize("member", ["username", "password"])
+def test_the_bounds_of_a_member_are_described(services: Services, member: str) -> None:
+    described = members_of_registration(services)[member]
+    least, most = described["minLength"], described["maxLength"]
     for length, status in ((least - 1, 400), (least, 201), (most, 201), (most + 1, 400)):
         body = {"username": f"ann{length}", "password": "python", member: "a" * length}
-        client.post_json("/api/users", body, status=status)
+        client_of(services).post_json("/api/users", body, status=status)
 
 
-def test_the_pattern_of_names_is_told_unless_the_operator_has_another(
+def test_the_pattern_of_names_is_described_unless_the_operator_has_another(
     make_services: ServicesFactory,
 ) -> None:
-    def pattern(services: Services) -> object:
-        operation = operations(describe(services))["POST /api/users"]
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        return schema["properties"]["username"].get("pattern")
-
-    assert pattern(make_services()) == f"^{settings.USERNAME_PATTERN}$"
-    assert pattern(make_services(username_pattern="(?P<only>[a-z]+)")) is None
+    described = members_of_registration(make_services())["username"]
+    assert described["pattern"] == f"^{settings.USERNAME_PATTERN}$"
+    own = make_services(username_pattern="(?P<only>[a-z]+)")
+    assert "pattern" not in members_of_registration(own)["username"]
 
 
-def test_a_role_may_be_asked_for_twice(services: Services) -> None:
-    (role,) = operations(describe(services))["GET /api/verify"]["parameters"]
+def test_a_proxy_may_ask_for_several_roles() -> None:
+    (role,) = operations(DOCUMENT)["GET /api/verify"]["parameters"]
     assert (role["in"], role["name"], role["schema"]["type"]) == ("query", "role", "array")
-    miguel = services.accounts.find(services.accounts.register("miguel", "python"))
-    services.accounts.change_roles(miguel, ["admin"], [])
-    client = client_of(services)
-    client.get("/api/verify?role=admin&role=admin", headers=PASSWORD, status=204)
-    client.get("/api/verify?role=admin&role=other", headers=PASSWORD, status=403)
+    has_parameters = {
+        n for n, operation in operations(DOCUMENT).items() if "parameters" in operation
+    }
+    assert has_parameters == {f"{method} /api/verify" for method in METHODS}

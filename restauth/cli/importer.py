@@ -1,0 +1,98 @@
+"""The command `restauth import`: moves users in from REST-auth's `db.sqlite`.
+
+Rule: a dry run makes no file and changes none.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from restauth.cli.command import Arguments, Commands, add_command, load_settings
+from restauth.cli.output import printable, remark, say
+from restauth.domain import importer
+from restauth.errors import UnusableStore
+from restauth.services import build_hasher, build_services, now
+from restauth.settings import Settings
+from restauth.storage import engines
+from restauth.storage.rest_auth_file import RestAuthFile, open_rest_auth_file
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare the command."""
+    command = add_command(
+        commands, "import", _import, "import the users of REST-auth's db.sqlite", "FILE"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _import(arguments: Arguments) -> int:
+    settings = load_settings()
+    with open_rest_auth_file(Path(arguments.file)) as source:
+        run = _try if arguments.dry_run else _run
+        report = run(settings, source)
+    _print_report(arguments, report, source.other_columns)
+    return 3 if report.troubles else 0
+
+
+def _run(settings: Settings, source: RestAuthFile) -> importer.Report:
+    is_new = not engines.exists(settings.database)
+    with build_services(settings, create=is_new) as services:
+        return services.import_users(source, _Progress(), dry_run=False)
+
+
+def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
+    if not engines.exists(settings.database):
+        hasher = build_hasher(settings)
+        return importer.import_users(source, importer.EmptyTarget(), hasher, now(), _Progress())
+    if not engines.is_up_to_date(settings.database):  # opening it would change it
+        raise UnusableStore(
+            f"The next start brings {settings.database} up to date: start restauth first."
+        )
+    with build_services(settings, create=False) as services:
+        return services.import_users(source, _Progress(), dry_run=True)
+
+
+class _Progress:
+    """Prints the number of rows each second, after the first second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() >= self._next:
+            remark(f"{done} rows")
+            self._next = time.monotonic() + 1
+
+
+def _print_report(
+    arguments: Arguments, report: importer.Report, other_columns: Sequence[str]
+) -> None:
+    if arguments.json:
+        print(
+            json.dumps(
+                {
+                    "dry_run": arguments.dry_run,
+                    "users": report.users,
+                    "new": report.new,
+                    "hashes": report.hashes,
+                    "troubles": report.troubles,
+                    "examples": report.examples,
+                    "other_columns": other_columns,
+                },
+                indent=1,
+                sort_keys=True,
+            )
+        )
+        return
+    words = "would be new" if arguments.dry_run else "are new"
+    say(f"{report.users} users in {arguments.file}, of which {report.new} {words} here")
+    for kind, count in sorted(report.hashes.items()):
+        say(f"{count:8}  hash: {kind}")
+    for trouble, count in sorted(report.troubles.items()):
+        rows = [f"{row_id} {printable(name)!r}" for row_id, name in report.examples[trouble]]
+        rows += ["..."] if count > len(rows) else []
+        say(f"{count:8}  {trouble}: {', '.join(rows)}")
+    if other_columns:
+        say(f"          not imported: the columns {', '.join(other_columns)}")

@@ -1,0 +1,56 @@
+"""The commands on signing keys: `restauth key …`.
+
+Rule: a secret is never printed. These commands need no database.
+"""
+
+from restauth.cli.command import Arguments, Commands, add_command, add_group, load_settings
+from restauth.cli.output import print_table
+from restauth.core import rfc3339
+from restauth.core.keyring import ALGORITHMS, KeyRing
+from restauth.services import build_keys
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare the group."""
+    key = add_group(commands, "key", "list, rotate and prune signing keys")
+    add_command(key, "list", _list, "list the keys of the key ring", json=True)
+    rotate = add_command(key, "rotate", _rotate, "sign with a new key from now on")
+    rotate.add_argument(
+        "--algorithm", choices=ALGORITHMS, help="of the new key; else that of the key before"
+    )
+    rotate.add_argument(
+        "--revoke", action="store_true", help="refuse the tokens of all other keys at once"
+    )
+    add_command(key, "prune", _prune, "drop the retired keys whose last token has expired")
+
+
+def _list(arguments: Arguments) -> int:
+    _print_ring(build_keys(load_settings()).ring, is_json=arguments.json)
+    return 0
+
+
+def _rotate(arguments: Arguments) -> int:
+    keys = build_keys(load_settings())
+    _print_ring(keys.rotate(revoke=arguments.revoke, algorithm=arguments.algorithm))
+    return 0
+
+
+def _prune(arguments: Arguments) -> int:
+    _print_ring(build_keys(load_settings()).prune())
+    return 0
+
+
+def _print_ring(ring: KeyRing, *, is_json: bool = False) -> None:
+    print_table(
+        is_json,
+        ("kid", "algorithm", "created_at", "retired_at"),
+        (
+            (
+                key.kid,
+                key.algorithm,
+                rfc3339.build(key.created_at),
+                None if key.retired_at is None else rfc3339.build(key.retired_at),
+            )
+            for key in ring.keys
+        ),
+    )

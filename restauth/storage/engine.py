@@ -1,0 +1,47 @@
+"""What a database must promise, so that the store can stand on it.
+
+Rule: no SQL here and no database by name. `sqlite` is one implementation; the contract tests of
+`tests/storage/test_engine.py` run on each. Statements are text with named parameters (`:name`).
+Every failure of the database has one name, `StoreUnavailable`. A failure that passes when the
+transaction is run again never reaches the caller.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+Row = tuple[Any, ...]
+Execute = Callable[[str, Mapping[str, object]], list[Row]]
+Result = TypeVar("Result")
+
+MAX_WRITERS = 8  # threads of a process that write or wait to write; the next one is refused
+
+
+class Engine(Protocol):
+    """One database, for all threads of a process."""
+
+    @property
+    def identity(self) -> Hashable:
+        """A value that is equal for two engines if and only if they are on one database."""
+
+    def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement that changes nothing. It sees every transaction that was committed
+        before it began. Raises StoreUnavailable."""
+
+    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one statement as a transaction of its own. Raises StoreUnavailable."""
+
+    def transaction(self, work: Callable[[Execute], Result]) -> Result:
+        """Run `work`, which runs statements: all of them take effect or none does, and no other
+        writer comes between. What `work` returns is returned.
+
+        `work` may be run again, after all that it did was undone. So it must have no effect outside
+        the database. What it raises undoes the transaction. Raises StoreUnavailable.
+        """
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy to a new private file, while others read and write. Raises
+        UnusableFile, and then leaves no file."""
+
+    def close(self) -> None:
+        """Close the idle connections. The next statement opens a connection again."""

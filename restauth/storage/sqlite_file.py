@@ -1,0 +1,200 @@
+"""The SQLite file: make it, recognise it as ours, bring its schema up to date, check it.
+
+Rule: a file of another program is never changed, and neither is one that is newer than this code. A
+file is made only where there is none. Everything here happens at a start or in `restauth check`,
+never during a request.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from restauth.errors import UnusableStore
+from restauth.records import Finding
+from restauth.storage.engine import Row
+from restauth.storage.private_files import check_directory, check_missing, check_mode
+from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
+
+OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating the file
+MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
+
+Identity = tuple[int, int]  # device and inode
+
+
+def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create: bool) -> Identity:
+    """Make the file if asked and needed, refuse it if it is not ours, and migrate it.
+
+    `connect` opens it for writing, with a busy timeout in ms. Raises UnusableStore.
+    """
+    try:
+        if create:
+            _create_private(path)
+        identity = identity_of(path)
+        _refuse_foreign(path)
+        with closing(connect(OPENING_TIMEOUT)) as connection:
+            _migrate(connection, path)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from None
+    return identity
+
+
+def identity_of(path: Path) -> Identity:
+    """What the file stays, whatever its name. Raises OSError."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def result_code(error: sqlite3.Error) -> int:
+    """The primary result code; an extended code has it in its low byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_up_to_date(path: Path) -> bool:
+    """Whether the file, which is read whole and not changed, has the newest schema.
+
+    Raises UnusableStore when it is not ours, damaged, or newer than this code.
+    """
+    try:
+        with closing(_open_read_only(path)) as connection:
+            _refuse_damaged(connection, path, max_pages=None)
+            return _version(connection, path) == len(MIGRATIONS)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from None
+
+
+def check(path: Path) -> Iterator[Finding]:
+    """What the operator should know of the file; it is not changed."""
+    if not os.path.lexists(path):
+        yield from check_missing(path, "database")
+        return
+    try:
+        is_current = is_up_to_date(path)
+    except UnusableStore as error:
+        yield Finding("error", str(error))
+    else:
+        yield Finding("ok", f"The database {path} belongs to restauth and is undamaged.")
+        if not is_current:
+            yield Finding("warning", f"The next start brings the database {path} up to date.")
+    yield from check_mode(path)
+    yield from check_mode(path.with_name(path.name + "-wal"))
+    yield from check_directory(path)
+
+
+def _unusable(path: Path, error: Exception) -> UnusableStore:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UnusableStore(f"The database {path} cannot be used: {reason}.")
+
+
+def _create_private(path: Path) -> None:
+    """Make the file, if there is none, with mode 0600; SQLite gives its WAL the same mode."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Checked before the file is opened for writing: SQLite would then repair what a crash of the
+    other program has left. Raises UnusableStore."""
+    with closing(_open_read_only(path)) as connection:
+        _version(connection, path)
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Raises OSError; UnusableStore for a file of one byte, which SQLite takes for an empty one.
+
+    Nothing but SQLite opens the file: a process that closes it loses all of its locks on it, those
+    of its other connections too (https://sqlite.org/howtocorrupt.html section 2.2).
+    """
+    if path.stat().st_size == 1:
+        raise UnusableStore(f"The database {path} belongs to another program.")
+    # mode=ro makes no database, but it makes a WAL. immutable=1 does not, when no process has the
+    # file open.
+    is_idle = not path.with_name(path.name + "-wal").exists()
+    options = "mode=ro&immutable=1" if is_idle else "mode=ro"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}", uri=True, timeout=OPENING_TIMEOUT / 1000
+    )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema up to date, each migration in one transaction. Others may start too."""
+    version = _version(connection, path)
+    if version:
+        _refuse_damaged(connection, path)
+    _switch_to_wal(connection)
+    while version < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = _version(connection, path)  # again, now that no other process can migrate
+            if version < len(MIGRATIONS):
+                for statement in MIGRATIONS[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """How many migrations the file has seen. Raises UnusableStore if it is not ours."""
+    # One statement reads one state of the file: another process may be at its first migration.
+    application_id, version, objects = connection.execute(
+        """
+        SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+        FROM pragma_application_id, pragma_user_version
+        """
+    ).fetchone()
+    if application_id == APPLICATION_ID and 0 < version <= len(MIGRATIONS):
+        return int(version)
+    if application_id == APPLICATION_ID:
+        raise UnusableStore(f"The database {path} was written by a newer restauth.")
+    if application_id or version or objects:
+        raise UnusableStore(f"The database {path} belongs to another program.")
+    return 0
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """In WAL mode, writers do not block readers. The file remembers the mode.
+
+    The switch needs the file alone, and ignores the busy timeout when two starts compete: the one
+    that loses tries again.
+    """
+    deadline = time.monotonic() + OPENING_TIMEOUT / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _refuse_damaged(
+    connection: sqlite3.Connection, path: Path, max_pages: int | None = MAX_PAGES_CHECKED
+) -> None:
+    """Raises UnusableStore. A file of more than `max_pages` is not read whole."""
+    with closing(sqlite3.connect(":memory:")) as pattern:
+        connection.execute("BEGIN")  # one state of the file: another process may be migrating it
+        for migration in MIGRATIONS[: _version(connection, path)]:
+            for statement in migration:
+                pattern.execute(statement)
+        found = _schema(connection)
+        connection.execute("ROLLBACK")
+        if found != _schema(pattern):
+            raise UnusableStore(f"The tables of the database {path} were changed.")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if max_pages is None or pages <= max_pages:
+        (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if finding != "ok":
+            raise UnusableStore(f"The database {path} is damaged: {' '.join(finding.split())}.")
+
+
+def _schema(connection: sqlite3.Connection) -> Sequence[Row]:
+    return connection.execute(
+        "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name"
+    ).fetchall()

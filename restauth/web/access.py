@@ -1,0 +1,38 @@
+"""Who may call a route, and who has a role.
+
+Rule: a check returns the verified caller that the request may go on with, or raises. So a check
+that is forgotten leaves the request without a caller.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+
+from restauth.errors import BadCredentials, PasswordRequired, RoleRequired
+from restauth.records import Caller, User
+
+
+class Access(Enum):
+    """Who may call a route."""
+
+    ANYONE = "anyone"  # credentials are not looked at
+    USER = "user"  # a live token or a correct password
+    PASSWORD = "password"  # the password itself: a token is not enough
+
+
+def check_route(access: Access, caller: Caller | None) -> Caller:
+    """The caller, if they may call a route of that access (which is not ANYONE).
+
+    Raises BadCredentials, PasswordRequired.
+    """
+    if caller is None:
+        raise BadCredentials
+    if access is Access.PASSWORD and caller.user.how != "password":
+        raise PasswordRequired
+    return caller
+
+
+def check_roles(user: User, roles: Iterable[str]) -> User:
+    """The user, if they have all these roles. Raises RoleRequired."""
+    if not set(roles) <= set(user.roles):
+        raise RoleRequired
+    return user

@@ -1,0 +1,133 @@
+"""The commands on keys: what they print, and that no secret is in it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from restauth.core import jwk
+from restauth.core.keyring import Algorithm, Key, KeyRing
+from restauth.services import Services
+from tests.cli.conftest import TIME, Restauth, is_one_line, refused
+from tests.key_pairs import NEEDS_EXTRA, PAIRED, need_extra, pair_entry
+from tests.processes import PATIENCE, Outcome, environ
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["cryptography"] = None
+from restauth.cli.main import main
+sys.exit(main())
+"""
+
+
+def write_ring(*keys: Key) -> None:
+    path = Path("restauth.keys")
+    path.touch(0o600)
+    path.write_bytes(jwk.build(KeyRing(keys)))
+
+
+def make_key(kid: str, created_at: int, retired_at: int | None = None) -> Key:
+    return Key(kid, os.urandom(32), created_at, retired_at)
+
+
+def column(outcome: Outcome, number: int) -> list[str]:
+    """Of the table that was printed, without its head."""
+    assert outcome.status == 0
+    return [line.split("\t")[number] for line in outcome.out.splitlines()[1:]]
+
+
+def test_list_shows_the_keys(restauth: Restauth) -> None:
+    write_ring(make_key("new", 86_400), make_key("old", 0, 86_400))
+    assert restauth("key list").out == (
+        "kid\talgorithm\tcreated_at\tretired_at\n"
+        "new\tHS256\t1970-01-02T00:00:00Z\t-\n"
+        "old\tHS256\t1970-01-01T00:00:00Z\t1970-01-02T00:00:00Z\n"
+    )
+    assert restauth("key list --json").json[0] == {
+        "kid": "new",
+        "algorithm": "HS256",
+        "created_at": "1970-01-02T00:00:00Z",
+        "retired_at": None,
+    }
+
+
+def test_rotate_signs_with_a_new_key_and_keeps_the_old_one_unless_it_is_revoked(
+    restauth: Restauth, services: Services
+) -> None:
+    old = services.keys.ring.signing_key.kid
+    rotated = restauth("key rotate")
+    new = services.keys.ring.signing_key.kid
+    assert column(rotated, 0) == [new, old] != [old, new]
+    assert re.search(rf"^{old}\tHS256\t{TIME}\t{TIME}$", rotated.out, re.MULTILINE)
+    assert rotated == restauth("key list")
+    (last,) = column(restauth("key rotate --revoke"), 0)
+    assert last == services.keys.ring.signing_key.kid not in (old, new)
+
+
+def test_rotate_keeps_the_algorithm_unless_another_one_is_named(
+    restauth: Restauth, services: Services, directory: Path
+) -> None:
+    need_extra()
+    for words, algorithms in (
+        ("rotate --algorithm EdDSA", ["EdDSA", "HS256"]),
+        ("rotate", ["EdDSA", "EdDSA", "HS256"]),
+        ("rotate --revoke --algorithm ES256", ["ES256"]),
+        ("rotate --algorithm=HS256", ["HS256", "ES256"]),
+        ("prune", ["HS256", "ES256"]),
+    ):
+        done = restauth(f"key {words}")
+        assert column(done, 1) == algorithms
+        shown = done.out + restauth("key list --json").out
+        for key in json.loads((directory / "restauth.keys").read_bytes())["keys"]:
+            assert (key.get("d") or key["k"]) not in shown
+
+
+def test_prune_drops_the_keys_whose_last_token_has_expired(
+    restauth: Restauth, services: Services
+) -> None:
+    now = int(time.time())  # a command has no other clock
+    write_ring(
+        make_key("new", 1, None), make_key("late", 1, now), make_key("old", 1, now - 2_592_100)
+    )
+    assert column(restauth("key prune"), 0) == column(restauth("key list"), 0) == ["new", "late"]
+
+
+@pytest.mark.parametrize("words", ["list", "prune", "rotate", "rotate --revoke"])
+def test_a_command_on_keys_makes_no_ring(words: str, restauth: Restauth, directory: Path) -> None:
+    assert is_one_line(restauth(f"key {words}"), f"{directory}/restauth.keys")
+    assert list(directory.iterdir()) == []
+
+
+def run_without_extra(directory: Path, words: str) -> Outcome:
+    """Run `restauth` where the extra cannot be imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, *words.split()],
+        cwd=directory,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("algorithm", PAIRED)
+def test_without_the_extra_a_pair_is_neither_made_nor_read(
+    algorithm: Algorithm, services: Services, directory: Path
+) -> None:
+    path = directory / "restauth.keys"
+    before = path.read_bytes()
+    for words in (f"--algorithm {algorithm}", f"--algorithm {algorithm} --revoke"):
+        assert run_without_extra(directory, f"key rotate {words}") == refused(NEEDS_EXTRA)
+    assert path.read_bytes() == before
+    assert column(run_without_extra(directory, "key rotate"), 1) == ["HS256", "HS256"]
+    path.write_text(json.dumps({"keys": [pair_entry(algorithm)]}))
+    for words in ("serve", "key list", "key rotate --algorithm HS256"):
+        assert run_without_extra(directory, words) == refused(NEEDS_EXTRA)
+    assert f"error    {NEEDS_EXTRA}\n" in run_without_extra(directory, "check").out

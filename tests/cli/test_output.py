@@ -1,0 +1,57 @@
+"""What commands print: no text from a user can control a terminal or break a line."""
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from restauth.cli.output import print_table, printable, remark, say
+
+
+@given(text=st.text(st.characters()))
+@hypothesis_settings(max_examples=200, derandomize=True, database=None)
+def test_any_text_becomes_printable(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert (shown == text) is text.isprintable()
+
+
+def test_lines_and_remarks_have_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[2J\n\u202eb")
+    remark("c\x9b\U0001d173d")
+    assert capsys.readouterr() == ("a\\x1b[2J\\n\\u202eb\n", "restauth: c\\x9b\\U0001d173d\n")
+
+
+def test_without_standard_error_a_remark_is_lost(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`print(file=None)` would write it to standard output."""
+    monkeypatch.setattr(sys, "stderr", None)
+    remark("lost")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "json"),
+    [
+        ([], "a\tb\n", "[]\n"),
+        ([(1, "x\ty")], "a\tb\n1\tx\\ty\n", '[{"a": 1, "b": "x\\ty"}]\n'),
+        (
+            [(0, None), (2, "")],
+            "a\tb\n0\t-\n2\t-\n",
+            '[{"a": 0, "b": null},\n {"a": 2, "b": ""}]\n',
+        ),
+    ],
+    ids=["none", "one", "two"],
+)
+def test_a_table_is_lines_with_tabs_or_json(
+    rows: list[tuple[int, str | None]],
+    lines: str,
+    json: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(False, ("a", "b"), rows)
+    print_table(True, ("a", "b"), rows)
+    assert capsys.readouterr().out == lines + json

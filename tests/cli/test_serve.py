@@ -1,0 +1,80 @@
+"""`restauth serve`: its options, its announcement, and what it says of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from restauth import __version__
+from restauth.cli import serve
+from restauth.cli import server as server_module
+from tests.cli.conftest import Restauth, is_one_line
+from tests.processes import SERVE, Server
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ("--nope", "--nope"),
+        ("--threads=x", "'x'"),
+        ("--threads=0", "--threads=0"),
+        ("--connection-limit=-1", "--connection-limit=-1"),
+        ("x", "not accepted: x"),
+        ("--call x:y", "x:y --call"),
+        ("--help-me --listen=", "--help-me"),
+        ("--listen=", "not accepted"),
+        ("--listen ::x", "port"),
+        ("--listen=127.0.0.1:0 --listen=127.0.0.1:99999", "127.0.0.1:99999"),  # modulo 65,536
+        ("--listen=127.0.0.1:65536", "127.0.0.1:65536"),
+        ("--port=80", "host or port"),  # another way to listen
+    ],
+)
+def test_a_wrong_option_stops_the_start_before_a_file_is_made(
+    words: str, word: str, restauth: Restauth, directory: Path
+) -> None:
+    assert is_one_line(restauth(f"serve {words}"), word, 2)
+    assert list(directory.iterdir()) == []
+
+
+def test_every_port_of_ipv4_and_ipv6_is_taken() -> None:
+    addresses = ["127.0.0.1:0", "127.0.0.1:65535 [::1]:5000"]
+    options = serve._waitress_options(addresses, ["--threads=1"])
+    assert (options["listen"], options["threads"]) == (" ".join(addresses), "1")
+
+
+@pytest.mark.parametrize("policy", ["open", "nist"])
+def test_the_announcement_says_where_and_with_which_files_and_policy(
+    directory: Path, policy: str
+) -> None:
+    settings = {"registration": "closed", "password_policy": policy}
+    with Server.start(directory, **settings) as server:
+        assert server.get("/api/health").json == {"status": "ok"}
+        *remarks, announcement = server.output.splitlines()
+        assert announcement == (
+            f"restauth {__version__} serves {server.address} (database restauth.db, "
+            f"key ring restauth.keys, registration closed, password policy {policy})"
+        )
+    assert ["password_policy is open" in remark for remark in remarks] == [True] * (
+        policy == "open"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "remarks"),
+    [
+        ("--threads=1", ["threads"]),
+        (f"--threads={server_module.MIN_THREADS - 1}", ["threads"]),
+        (f"--threads={server_module.MIN_THREADS}", []),
+        ("--trusted-proxy=127.0.0.1", ["trusted-proxy-headers"]),
+        ("--trusted-proxy=127.0.0.1 --trusted-proxy-headers=x-forwarded-for", []),
+    ],
+)
+def test_options_that_are_a_risk_are_remarked_upon(
+    directory: Path, options: str, remarks: list[str]
+) -> None:
+    with Server.start(directory, *SERVE, *options.split(), password_policy="nist") as server:
+        assert server.get("/api/health").status == 200
+        assert server.end() == 0
+    said = re.findall("^restauth: .*", server.output, re.MULTILINE)
+    assert len(said) == len(remarks)
+    assert all(word in line for word, line in zip(remarks, said, strict=True))

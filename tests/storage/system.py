@@ -1,0 +1,71 @@
+"""What the tests of the storage share: users by SQL, processes, limits, and counted calls."""
+
+import resource
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from restauth.storage.engine import Execute
+from restauth.storage.sqlite import SQLite
+
+SPAWN = get_context("spawn")
+INSERT = """
+    INSERT INTO users (username, canonical_username, password_hash, created_at)
+    VALUES (:name, :name, 'hash', 0)
+"""
+
+OpenSQLite = Callable[..., SQLite]
+
+
+def add(execute: Execute, name: str) -> None:
+    execute(INSERT, {"name": name})
+
+
+def names(execute: Execute) -> list[str]:
+    return [name for (name,) in execute("SELECT username FROM users ORDER BY id", {})]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def calls_of(
+    monkeypatch: pytest.MonkeyPatch, owner: ModuleType | type, name: str
+) -> list[tuple[Any, ...]]:
+    """The arguments of each call from now on."""
+    calls = []
+    function = getattr(owner, name)
+
+    def noted(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls
+
+
+def in_processes(count: int, work: Callable[..., None], *arguments: object) -> None:
+    """Run `work(*arguments)` in fresh processes; all of them must succeed."""
+    processes = [SPAWN.Process(target=work, args=arguments) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * count
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A full disk: the system refuses to write beyond so many bytes of a file (EFBIG)."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)

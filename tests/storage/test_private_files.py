@@ -1,0 +1,45 @@
+"""Who else can read or replace a file of ours."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from restauth.storage.private_files import check_directory, check_missing, check_mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, *(0o600 | 1 << bit for bit in range(6))])
+def test_a_file_is_private_without_a_bit_for_group_and_world(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    expected = [] if mode % 0o100 == 0 else [("error", str(path))]
+    assert [(found.level, found.text.split()[-3][:-1]) for found in check_mode(path)] == expected
+
+
+def test_a_file_that_is_not_there_has_no_mode(tmp_path: Path) -> None:
+    assert list(check_mode(tmp_path / "file")) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_safe"),
+    [(0o755, True), (0o775, False), (0o757, False), (0o1777, True), (0o2775, False)],
+    ids=oct,
+)
+def test_only_its_owner_can_replace_a_file_in_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, is_safe: bool
+) -> None:
+    """The sticky bit, as in /tmp, lets each owner remove their own files only."""
+    tmp_path.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+    levels = [] if is_safe else ["error"]
+    assert [found.level for found in check_directory(Path("file"))] == levels
+    assert [found.level for found in check_missing(Path("file"), "list")] == ["warning", *levels]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_first_start_makes_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "nowhere" / "list", tmp_path / "file" / "list"):
+        (found,) = check_missing(path, "list")
+        assert (found.level, found.text) == ("error", f"There is no directory for the list {path}.")
