@@ -1,1 +1,1 @@
-"""The mirror of the package: a test is a sentence, through the front door where there is one."""
+"""Mirrors the package: the tests of `restauth/x/y.py` are in `tests/x/test_y.py`."""

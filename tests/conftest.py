@@ -26,7 +26,7 @@ from restauth.services import Services, build_services
 from restauth.testing import Clock
 from restauth.web.app import App
 
-CLIENT = Client("192.0.2.7", "test")  # RFC 5737: an address of nobody's, not globally routable
+CLIENT = Client("192.0.2.7", "test")  # RFC 5737: for examples, not globally routable
 PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up
 CHEAPEST = 4  # bcrypt's lowest cost: a millisecond
 
@@ -50,7 +50,7 @@ ServicesFactory = Callable[..., Services]
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The developer's own RESTAUTH_* variables must not decide what a test sees."""
+    """The RESTAUTH_* variables of the developer must not change what a test sees."""
     for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
         monkeypatch.delenv(name)
 
@@ -62,7 +62,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make_services(tmp_path: Path, clock: Clock) -> Iterator[ServicesFactory]:
-    """Services with any settings as keywords; two calls share the files, as two processes do."""
+    """Services with any settings as keywords. Two calls share the files, as two processes do."""
     made = []
 
     def make(**keywords: object) -> Services:
@@ -111,7 +111,7 @@ def caller_of(account: Account) -> Caller:
 
 
 def expect_refusal(authentication: Authentication, username: str, password: str) -> BadCredentials:
-    """Expect one refusal, and give it."""
+    """Authenticate, expect BadCredentials, and return it."""
     with pytest.raises(BadCredentials) as caught:
         authentication.authenticate(username, password, CLIENT)
     return caught.value
@@ -172,7 +172,7 @@ def held_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldHashes]:
 
 @pytest.fixture
 def one_slot(make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch) -> Services:
-    """Another process, for logins alone: it computes one hash at a time, and nobody waits."""
+    """Another process, for logins alone: it computes one hash at a time, and no other one may wait."""
     with monkeypatch.context() as patch:
         patch.setattr(services_module, "HASH_SLOTS", 1)
         patch.setattr(services_module, "HASH_QUEUE", 0)

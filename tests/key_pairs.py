@@ -82,7 +82,7 @@ def sign_with(text: str, key: Key) -> str:
 
 
 def respell(token: str) -> str:
-    """An ES256 token whose signature is the other root: as good, for anybody can compute it."""
+    """An ES256 token whose signature is the other root: as valid, and anyone can compute it."""
     text, _, signature = token.rpartition(".")
     raw = unb64(signature)
     other = P256_ORDER - int.from_bytes(raw[32:])
@@ -90,7 +90,7 @@ def respell(token: str) -> str:
 
 
 def public_texts(key: Key) -> dict[str, bytes]:
-    """All that somebody could take for a secret and that everybody knows of a pair."""
+    """All public parts of a pair, which could be mistaken for a secret."""
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         Encoding,
         PublicFormat,

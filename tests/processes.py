@@ -65,14 +65,14 @@ class Server:
         self.process = process
         self.output = ""
         self._has_spoken = Condition()
-        # It says something at each login, and would stand still if nobody listened.
+        # It writes at each login, and would block when the pipe is full.
         self._listener = Thread(target=self._listen)
         self._listener.start()
 
     @classmethod
     @contextmanager
     def start(cls, directory: Path, *command: str | Path, **settings: str) -> Iterator["Server"]:
-        """Start it there and go on at once: whoever needs its address waits for it."""
+        """Start it there and go on at once: `address` waits until it listens."""
         with subprocess.Popen(
             command or SERVE,
             cwd=directory,

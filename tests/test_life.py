@@ -1,4 +1,5 @@
-"""The life of an account, from its first request to its namesake's; and two servers hammered at."""
+"""The life of an account, from registration to a later account of the same name; two servers under
+load."""
 
 import json
 import time
@@ -47,7 +48,7 @@ def operator(
 
 
 class Person:
-    """Somebody at the front door, with the password of the day."""
+    """A client of the service, with the current password."""
 
     def __init__(self, client: webtest.TestApp, password: str) -> None:
         self.client = client
@@ -127,7 +128,7 @@ def test_the_life_of_an_account(
     miguel.password = "ruby"
     phone = miguel.begin()
 
-    # Somebody guesses; the owner has forgotten it too, and the operator helps.
+    # An attacker guesses; the user has forgotten the password, and the operator helps.
     for guess in ("perl", "java", "cobol", "basic", "lisp", "ada"):
         miguel.ask(401, f"GET {RESOURCE}", basic(NAME, guess))
     miguel.ask(429, f"GET {RESOURCE}")
@@ -166,7 +167,7 @@ def test_the_life_of_an_account(
     for status in [401] * 6 + [429]:
         miguel.ask(status, f"GET {RESOURCE}")
 
-    # Somebody else takes the name, and inherits nothing.
+    # Another user takes the name, and gets nothing of the first one.
     namesake = Person(client_of(services), "haskell")
     assert namesake.register() == 2
     me = namesake.ask(200, "GET /api/users/me").json  # the guesses are not counted against him

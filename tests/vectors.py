@@ -34,7 +34,7 @@ BEARER_HEADERS = {
     "every character of a token68": ("Bearer aZ09-._~+/==", "aZ09-._~+/=="),
 }
 
-# Headers for other schemes: nobody is refused for them.
+# Headers of other schemes: no request is refused for them.
 OTHER_SCHEMES = {
     "RFC 7616 section 3.9.1, cut": 'Digest username="Mufasa", realm="http-auth@example.org"',
     "RFC 4559 section 5": "Negotiate a87421000492aa874209af8bc028",

@@ -1,4 +1,4 @@
-"""Whether the time of a refused login tells who somebody is: unknown, wrong, locked, cheap, old.
+"""Whether the time of a refused login tells its cause: unknown, wrong, locked, cheap, old.
 
     python tests/benchmarks/even_time.py [LOGINS]
 

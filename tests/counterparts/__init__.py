@@ -1,1 +1,1 @@
-"""Other people's software, the real thing, with restauth at its door."""
+"""restauth with real software of other projects: frameworks, servers, proxies, clients."""

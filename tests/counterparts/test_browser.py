@@ -184,7 +184,7 @@ def test_over_plain_http_the_window_opens_to_a_script_that_does_not_say_what_it_
     says = {"X-Requested-With": "XMLHttpRequest"}
     assert page.fetch("/api/resource", headers=says).status == 401
     assert page.goes_on()
-    browser.set_script_timeout(1)  # until somebody types a password, which nobody does
+    browser.set_script_timeout(1)  # no one types a password
     with pytest.raises(errors.TimeoutException):
         page.fetch("/api/resource")
     browser.set_script_timeout(PATIENCE)

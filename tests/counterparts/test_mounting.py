@@ -128,7 +128,9 @@ def test_an_environ_has_no_more_than_it_must(services: Services) -> None:
     users = {"PATH_INFO": "/api/users"}
     assert called(service, bare("POST", **users))[0] == 415
     body = {"CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(json.dumps(ANN).encode())}
-    assert called(service, bare("POST", **users, **body))[0] == 400  # nobody says where it ends
+    assert (
+        called(service, bare("POST", **users, **body))[0] == 400
+    )  # the end of the body is not known
     body["CONTENT_LENGTH"] = str(len(json.dumps(ANN)))
     status, headers, _ = called(service, bare("POST", **users, **body))
     assert (status, headers["Location"]) == (201, "/api/users/2")  # no Host, so no host
@@ -267,7 +269,7 @@ def test_the_answer_is_the_apps_own(services: Services) -> None:
         begun.append(answer)
         return begun.append
 
-    assert guarded(bare("GET"), start_response) is stream  # and nobody has asked for a piece
+    assert guarded(bare("GET"), start_response) is stream  # and no piece was read
     assert begun == [("200 OK", TEXT), b"zero "]
     assert not stream.is_closed
     assert client_before(guarded).get("/", headers=PASSWORD).text == "zero one two"

@@ -67,7 +67,7 @@ def serving(
     directory: Path, command: str, *, without: str = "", lines: str = ""
 ) -> Iterator[Server]:
     """A server of the page that is up; nothing of it remains. Apache gets the lines as well."""
-    for _ in range(3):  # somebody else may be quicker to take the port
+    for _ in range(3):  # another process may take the port first
         port = free_port()
         with starting(directory, command, port, without=without, lines=lines) as server:
             if is_up(server):
@@ -132,7 +132,7 @@ def command_line(name: str, more: list[str], without: str, port: int) -> list[st
 
 
 def apache(directory: Path, more: list[str], without: str, lines: str, port: int) -> list[str]:
-    """Apache with the page's configuration, in a directory of its own, run by whoever tests."""
+    """Apache with the page's configuration, in a directory of its own, run by the user who tests."""
     words = [program("apache2"), "-D", "FOREGROUND", "-f", str(directory / "httpd.conf")]
     if os.geteuid() == 0:  # Apache does not serve as root: elsewhere it has another number
         elsewhere = [program("unshare"), "--user", "--map-user=1000", "--map-group=1000"]

@@ -1,4 +1,4 @@
-"""The migrations: what the tables refuse, whoever asks."""
+"""The migrations: what the tables themselves refuse."""
 
 import sqlite3
 from collections.abc import Iterator
