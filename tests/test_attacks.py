@@ -744,7 +744,9 @@ def test_an_identity_from_outside_is_removed(target: Target, tmp_path: Path) -> 
     names = ("Remote-User", "X-Forwarded-User", "X-User", "Auth-Type")
     claims: dict[str, Any] = {"REMOTE_USER": NAME, "AUTH_TYPE": "Basic", "restauth.user": NAME}
     assert target.status(dict.fromkeys(names, NAME)) == 401
-    assert target.send("GET", "/api/resource", **claims).status_int == 401
+    refused = target.send("GET", "/api/resource", **claims)
+    assert refused.status_int == 401
+    assert [refused.request.environ.get(name) for name in claims] == [None, None, None]
     seen: list[object] = []
 
     def foreign_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -30,8 +30,13 @@ from tests.processes import SERVE, Server
     ],
 )
 def test_a_wrong_option_stops_the_start_before_a_file_is_made(
-    words: str, word: str, restauth: Restauth, directory: Path
+    words: str,
+    word: str,
+    restauth: Restauth,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RESTAUTH_DATABASE", "missing/x.db")  # or a fault here would serve for ever
     assert is_one_line(restauth(f"serve {words}"), word, 2)
     assert list(directory.iterdir()) == []
 
