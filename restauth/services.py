@@ -27,7 +27,7 @@ from restauth.domain.keys import SigningKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
-from restauth.errors import UnusableKeyRing
+from restauth.errors import UnusableFile, UnusableKeyRing
 from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.key_file import KeyFile
@@ -116,7 +116,11 @@ def build_services(
         keys.open()
     resources = _open_resources(settings.database, create=create, share=share)
     store = resources.store
-    audit = AuditLog(settings.audit_log, clock)
+    try:
+        audit = AuditLog(settings.audit_log, clock)
+    except UnusableFile:
+        resources.engine.close()
+        raise
     limits = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
     throttle = LoginThrottle(store, limits, clock)
     hasher = build_hasher(settings, hash_cost)
@@ -228,4 +232,7 @@ def _open_resources(database: str, *, create: bool, share: bool) -> Resources:
     if not share:
         return new
     with _shared_lock:
-        return _shared.setdefault(engine.identity, new)
+        resources = _shared.setdefault(engine.identity, new)
+    if resources is not new:
+        engine.close()
+    return resources
