@@ -6,7 +6,7 @@ Rule: the guide's own lines are what is run, and each framework is asked in its 
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -147,7 +147,7 @@ def site(
     make_services: ServicesFactory,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
-) -> Site:
+) -> Iterator[Site]:
     """The framework's app, guarded by the page's lines; ada is an editor, and bob is not.
 
     All that they make of ours has the suite's clock and its cheap hash.
@@ -166,9 +166,10 @@ def site(
     monkeypatch.setattr(restauth, "AuthMiddleware", guard)
     cheaply = partial(start_services, clock=clock, hash_cost=CHEAPEST)
     monkeypatch.setattr("restauth.app.start_services", cheaply)
-    for mark in FRAMEWORKS[framework][0]:
-        site.run(mark)
-    return site
+    with restauth.Service():  # which closes the connections of all on its database
+        for mark in FRAMEWORKS[framework][0]:
+            site.run(mark)
+        yield site
 
 
 def greeted(client: webtest.TestApp, headers: dict[str, str], **environ: object) -> str:
