@@ -172,7 +172,7 @@ def held_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldHashes]:
 
 @pytest.fixture
 def one_slot(make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch) -> Services:
-    """Another process, for logins alone: it computes one hash at a time, and no other one may wait."""
+    """Another process, for logins alone: it computes one hash at a time, without a queue."""
     with monkeypatch.context() as patch:
         patch.setattr(services_module, "HASH_SLOTS", 1)
         patch.setattr(services_module, "HASH_QUEUE", 0)

@@ -22,6 +22,8 @@ def is_role(text: object) -> bool:
 
 def changed(roles: Iterable[str], added: Iterable[str], removed: Iterable[str]) -> tuple[str, ...]:
     """The roles after the change, in alphabetical order. Raises UnacceptableRoles."""
+    if any(isinstance(names, str) for names in (roles, added, removed)):
+        raise UnacceptableRoles("Roles are a list of texts, not one text.")  # or a role a letter
     added, removed = set(added), set(removed)
     for role in added | removed:
         if not is_role(role):

@@ -70,3 +70,9 @@ def test_any_change_made_twice_is_made_once(
     result = changed(roles, added, removed)
     assert list(result) == sorted(set(result)) == sorted((roles | added) - removed)
     assert changed(result, added, removed) == result
+
+
+def test_one_text_is_no_list_of_roles() -> None:
+    for arguments in ((("a",), "editor", ()), ((), (), "editor"), ("editor", (), ())):
+        with pytest.raises(UnacceptableRoles):
+            changed(*arguments)

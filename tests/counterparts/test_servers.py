@@ -132,7 +132,7 @@ def command_line(name: str, more: list[str], without: str, port: int) -> list[st
 
 
 def apache(directory: Path, more: list[str], without: str, lines: str, port: int) -> list[str]:
-    """Apache with the page's configuration, in a directory of its own, run by the user who tests."""
+    """Apache with the page's configuration, in a directory of its own, run by the tester's user."""
     words = [program("apache2"), "-D", "FOREGROUND", "-f", str(directory / "httpd.conf")]
     if os.geteuid() == 0:  # Apache does not serve as root: elsewhere it has another number
         elsewhere = [program("unshare"), "--user", "--map-user=1000", "--map-group=1000"]
