@@ -11,7 +11,7 @@ from typing import Self, Unpack
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from restauth import settings
-from restauth.core import authorization
+from restauth.core import authorization, peers
 from restauth.errors import UnknownUser
 from restauth.records import OPERATOR, Account, Client, IssuedTokens, User
 from restauth.services import Services, build_stateless, start_services
@@ -134,7 +134,7 @@ class Service:
         """
         text = authorization_header or ""
         claim = authorization.parse(text, authorization.scheme_of(text)) if text else None
-        caller = self._services.identification.identify(claim, Client(peer))
+        caller = self._services.identification.identify(claim, Client(peers.show(peer)))
         return caller.user if caller else None
 
     def _find(self, user_id: int) -> Account:

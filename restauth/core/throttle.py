@@ -5,12 +5,12 @@ cannot exceed the limit; a success takes that back. An unknown username is count
 Pure: counts in, counts out. The store keeps the counts, for all processes.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, ip_network
 
+from restauth.core import peers
 from restauth.records import FailureCount
 
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
@@ -93,9 +93,11 @@ class Throttle:
 @lru_cache(maxsize=1024)
 def network_of(peer: str) -> str:
     """The addresses that one client can choose from: an IPv4 address, or a /64 of IPv6."""
-    address = _parse_peer(peer)
+    address = peers.parse(peer)
     if address is None:
-        return peer[:64] or "-"  # a Unix socket has no address; empty would mean any network
+        return (
+            peer[: peers.MAX_LENGTH] or "-"
+        )  # a Unix socket has no address; empty would mean any network
     if isinstance(address, IPv4Address):
         return str(address)
     return str(ip_network((address, 64), strict=False).network_address)
@@ -103,18 +105,8 @@ def network_of(peer: str) -> str:
 
 def is_global(peer: str) -> bool:
     """Whether the failures of the peer are added up over all names."""
-    address = _parse_peer(peer)
+    address = peers.parse(peer)
     return address is not None and address.is_global
-
-
-def _parse_peer(peer: str) -> IPv4Address | IPv6Address | None:
-    # A proxy may add brackets and a port to an address.
-    bare = re.sub(r"^\[([^]]*)\](:[0-9]+)?$", r"\1", peer)
-    try:
-        address = ip_address(bare)  # a link-local address may name its zone
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _count(counts: Counts, subject: Subject) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from restauth.core import json_text
+from restauth.core import json_text, peers
 from restauth.core.json_text import MalformedJSON
 from restauth.errors import (
     BadCredentials,
@@ -207,11 +207,13 @@ def parse_request(environ: WSGIEnvironment) -> Request:
 
 
 def client_of(environ: WSGIEnvironment) -> Client:
-    """Where the request comes from: the address of the connection, and the User-Agent, bounded and
-    in printable ASCII. No forwarding header is read: that is the server's work."""
+    """Where the request comes from: the address that the server gives, in its one spelling, and the
+    User-Agent, bounded and in printable ASCII. No forwarding header is read: that is the server's
+    work."""
     words = str(environ.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH]
     printable = "".join(char if " " <= char <= "~" else "?" for char in words)
-    return Client(str(environ.get("REMOTE_ADDR", "")), printable)
+    peer, port = str(environ.get("REMOTE_ADDR", "")), str(environ.get("REMOTE_PORT", ""))
+    return Client(peers.show(peer, port), printable)
 
 
 def _read(body_input: Any, size: int) -> bytes:

@@ -585,6 +585,29 @@ def test_the_throttle_sees_the_client_and_not_the_proxy_nor_what_the_client_clai
     assert failed == ["127.0.0.2", "127.0.0.2"]
 
 
+FORWARDED_FOR = {  # what proxies write, and the client that it is
+    "203.0.113.6": ("203.0.113.6", "203.0.113.6:4711", "::ffff:203.0.113.6", "::ffff:cb00:7106",
+        "[::ffff:203.0.113.6]:4711", "64:ff9b::203.0.113.6", "64:ff9b::cb00:7106"),
+    "2001:db8::5": ("2001:db8::5", "[2001:db8::5]", "[2001:db8::5]:1234", "2001:DB8:0:0::5"),
+    "fe80::1%eth0.7": ("fe80::1%eth0.7",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("client", FORWARDED_FOR)
+def test_a_client_has_one_address_however_a_proxy_writes_it(
+    site: Site, ada: Person, client: str
+) -> None:
+    spellings = FORWARDED_FOR[client]
+    for spelling in spellings:
+        for form in (spelling, f"198.51.100.1, {spelling}", f'"{spelling}"'):
+            headers = {**basic(ada.name, "pw"), "X-Forwarded-For": form}
+            assert site.restauth.get("/api/token", headers).status == 200
+    shown = site.restauth.get("/api/sessions", basic(ada.name, "pw")).json["sessions"]
+    assert [session["peer"] for session in shown] == [client] * 3 * len(spellings)
+    logged = [event["peer"] for event in events(site, ada) if event["event"] == "login"]
+    assert set(logged) == {client}
+
+
 def test_a_page_with_its_assets_costs_one_hash(
     proxy: Server, site: Site, seen: list[Seen], ada: Person
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import webtest
 from hypothesis import strategies as st
 
+from restauth.core import peers
 from restauth.errors import (
     BadCredentials,
     BodyTooLarge,
@@ -363,6 +364,8 @@ def test_a_client_is_the_peer_of_the_connection_and_no_header_changes_that() -> 
     environ: dict[str, Any] = {"REMOTE_ADDR": "192.0.2.7", "HTTP_USER_AGENT": "curl/8.5.0"}
     assert post(**environ).client == client_of(environ) == Client("192.0.2.7", "curl/8.5.0")
     assert client_of({}) == Client("", "")  # a Unix socket
+    mapped = {"REMOTE_ADDR": "::ffff", "REMOTE_PORT": "192.0.2.7"}  # as waitress divides it
+    assert client_of({**environ, **mapped}).peer == "192.0.2.7"
     for name in ("X_FORWARDED_FOR", "FORWARDED", "X_REAL_IP", "CLIENT_IP", "CF_CONNECTING_IP"):
         assert client_of({**environ, f"HTTP_{name}": "198.51.100.1"}).peer == "192.0.2.7"
 
@@ -386,7 +389,7 @@ def test_a_user_agent_is_bounded_and_printable(sent: str, kept: str) -> None:
 @hypothesis.given(user_agent=ANY_TEXT, peer=ANY_TEXT)
 def test_reading_a_client_is_total(user_agent: str, peer: str) -> None:
     found = client_of({"HTTP_USER_AGENT": user_agent, "REMOTE_ADDR": peer})
-    assert found.peer == peer
+    assert found.peer == peers.show(peer)
     assert found.user_agent.isascii()
     assert found.user_agent.isprintable()
 

@@ -1,0 +1,42 @@
+"""Parse a peer: the network address of a client, as a server hands it over.
+
+Rule: total, and one client has one spelling. An IPv4 client has its IPv4 address, whether it came
+over IPv4, over an IPv6 socket (`::ffff:203.0.113.6`) or through a translator (RFC 6052). Brackets
+and a port, which proxies add, are not part of an address.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+MAX_LENGTH = 64  # characters; an IPv6 address has 39, and a zone may follow
+
+# "[2001:db8::5]:1234", "[2001:db8::5]" and "203.0.113.6:1234".
+_DECORATED = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+_TRANSLATED = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1: the IPv4 address is at the end
+
+
+def parse(peer: str) -> IPv4Address | IPv6Address | None:
+    """The address; None for a text that is none, such as that of a Unix socket."""
+    match = _DECORATED.fullmatch(peer)
+    try:
+        address = ip_address(match[1] or match[2] or "" if match else peer)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address
+
+
+def show(peer: str, port: str = "") -> str:
+    """The one spelling of the address, with a link-local address's zone; any other text as it is,
+    but bounded. `port` is what the server took for the port.
+
+    waitress takes the end of an unbracketed IPv6 address in a forwarding header for its port: of
+    `::ffff:203.0.113.6` it gives the peer `::ffff`, which would be every IPv4 client.
+    """
+    whole = f"{peer}:{port}"
+    candidates = (peer, whole) if not port or port.isdecimal() else (whole, peer)
+    addresses = filter(None, map(parse, candidates))
+    return str(next(addresses, peer))[:MAX_LENGTH]
