@@ -951,6 +951,16 @@ def test_proxy_headers_are_not_believed(target: Target) -> None:
     assert "Strict-Transport-Security" not in answer.headers
 
 
+def test_no_script_makes_a_browser_ask_for_the_password(target: Target) -> None:
+    for headers in (
+        {"X-Requested-With": "XMLHttpRequest"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Sec-Fetch-Site": "cross-site"},
+    ):
+        challenges = target.send("GET", "/api/resource", headers=headers).headers
+        assert challenges.getall("WWW-Authenticate") == ['Bearer realm="Authentication Required"']
+
+
 # What a proxy is told: it lets a request in for any 2xx
 
 

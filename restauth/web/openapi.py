@@ -181,13 +181,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         detail=_TEXT,
     ),
 }
-HEADERS: dict[str, dict[str, Any]] = {  # each is there whenever it is listed
+# Each is there whenever it is listed, but for an optional one.
+HEADERS: dict[str, dict[str, Any]] = {
     "Accept": {"description": "the media type that a body must have"},
     "Location": {"description": "where the new resource is"},
     "Remote-Groups": {"description": "the user's roles, comma-separated"},
     "Remote-User": {"description": "the username, percent-encoded where it is not visible ASCII"},
     "Retry-After": {"description": "the wait before the next attempt", "schema": _SECONDS},
     "WWW-Authenticate": {"description": "the challenges, each in a line of its own"},
+    "Insufficient-Scope": {
+        "description": 'the Bearer challenge with error="insufficient_scope", to a Bearer token',
+        "required": False,
+    },
     **{name: {"schema": {"const": value}} for name, value in ALWAYS},
 }
 _HEADERS_OF_STATUS = {
@@ -196,6 +201,10 @@ _HEADERS_OF_STATUS = {
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
+# The problems of a token that is valid and not enough.
+_ABOUT_THE_TOKEN = {errors.PasswordRequired.code, errors.RoleRequired.code}
+_SCOPE = {"WWW-Authenticate": {"$ref": "#/components/headers/Insufficient-Scope"}}
+
 _PARTS: dict[str, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 0},
     "sid": {"type": "string", "pattern": f"^{session_ids.PATTERN}$"},
@@ -305,7 +314,10 @@ def _failures(route: Route, settings: Settings) -> dict[str, dict[str, Any]]:
     return {
         str(status): {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes[status])}",
-            "headers": _headers(_HEADERS_OF_STATUS.get(HTTPStatus(status), ())),
+            "headers": {
+                **_headers(_HEADERS_OF_STATUS.get(HTTPStatus(status), ())),
+                **(_SCOPE if set(codes[status]) & _ABOUT_THE_TOKEN else {}),
+            },
             "content": {"application/problem+json": {"schema": _ref("schemas", "Problem")}},
         }
         for status in sorted(codes)

@@ -89,6 +89,8 @@ def _headers(
     match refusal:
         case errors.BadCredentials():
             return challenges.build(scheme, environ, realm)
+        case errors.PasswordRequired() | errors.RoleRequired():
+            return challenges.build_insufficient(scheme, realm)
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]
         case errors.Throttled() | errors.Unavailable():

@@ -1,4 +1,4 @@
-"""A real browser: what the script of a page may do, and what it may not.
+"""Real browsers: what the script of a page may do, what it may not, and what a page loads.
 
 Rule: a page calls by fetch as any page would, and sees what the browser lets it see.
 """
@@ -6,13 +6,15 @@ Rule: a page calls by fetch as any page would, and sees what the browser lets it
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library, program
-from tests.processes import PATIENCE, Answer, Server
+from tests.firefox import Firefox
+from tests.processes import PATIENCE, Answer, Server, run, until_deadline
 from tests.test_journeys import BIN
 
 webdriver, errors = library("selenium.webdriver"), library("selenium.common.exceptions")
@@ -43,6 +45,36 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/html")])
     return [b"<!DOCTYPE html><title>A page</title>"]
 """
+# A guarded page, whose parts lie outside of its own directory; and a page of another site (by the
+# name of the host), which shows the same parts.
+PARTS = """
+from restauth import AuthMiddleware
+
+GIF = b"GIF89a\\1\\0\\1\\0\\x80\\0\\0\\0\\0\\0\\0\\0\\0,\\0\\0\\0\\0\\1\\0\\1\\0\\0\\2\\2D\\1\\0;"
+TYPES = {"gif": "image/gif", "css": "text/css", "js": "text/javascript", "mjs": "text/javascript"}
+BODIES = {"gif": GIF, "css": b"body { color: red }", "js": b"document.title += ' script'",
+    "mjs": b"document.title += ' module'"}
+PAGE = (
+    "<!DOCTYPE html><title>A page</title>"
+    "<link rel=stylesheet href={0}/static/a.css><script src={0}/static/a.js></script>"
+    "<script type=module src={0}/static/a.mjs></script>"
+    + "".join(f"<img src={{0}}/static/{number}.gif>" for number in range(20))
+)
+
+
+def page(environ, start_response):
+    name = environ["PATH_INFO"].rpartition(".")[2]
+    start_response("200 OK", [("Content-Type", TYPES.get(name, "text/html"))])
+    return [BODIES.get(name) or PAGE.format(environ.get("QUERY_STRING")).encode()]
+
+
+app = AuthMiddleware(page, required=True, exempt="/elsewhere")
+"""
+LOADED = """
+return [document.readyState, document.title, getComputedStyle(document.body).color,
+    [...document.images].filter(image => image.complete).length,
+    [...document.images].filter(image => image.naturalWidth > 0).length]"""
+RED, BLACK = "rgb(255, 0, 0)", "rgb(0, 0, 0)"
 # What a script sees of an answer, or the name of the error where it is shown none.
 FETCH = """
 return fetch(...arguments).then(
@@ -76,6 +108,28 @@ class Page:
     def goes_on(self) -> bool:
         """Whether it runs a script at once, with no window of the browser's own before it."""
         return bool(self.browser.execute_script("return document.title") == "A page")
+
+
+@pytest.fixture(scope="module")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    with Firefox.started(program("firefox-esr"), tmp_path_factory.mktemp("firefox")) as browser:
+        yield browser
+
+
+@pytest.fixture(params=["browser", "firefox"])
+def any_browser(request: pytest.FixtureRequest) -> Any:
+    """Chromium and Firefox: both open a page and execute a script."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Server]:
+    """The guarded page; ada's password is `pw`."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    assert run(tmp_path, "user", "add", "ada", "--password-stdin", stdin="pw").returncode == 0
+    command = (BIN / "waitress-serve", "--listen=127.0.0.1:0", "parts:app")
+    with Server.start(tmp_path, *command) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +264,40 @@ def test_a_page_of_an_origin_that_is_not_listed_reads_nothing_and_registers_nobo
     assert blind == (0, {}, b"")
     assert service.get(f"/api/users/{last + 1}").status == 400
     assert service.log_in("ann")
+
+
+# What a page loads by itself, over Basic
+
+
+def loaded(browser: Any, count: int) -> list[Any]:
+    """The title, the color and the number of images that are there, as soon as all that the page
+    names is there or has failed: while a window asks for a password, it is neither."""
+    for _ in until_deadline():
+        state, title, color, complete, shown = browser.execute_script(LOADED)
+        if state == "complete" and complete == count:
+            break
+    return [title, color, shown]
+
+
+def test_all_parts_of_a_page_are_loaded_with_its_password(any_browser: Any, parts: Server) -> None:
+    """Wherever they lie: a browser sends the password unasked only below where it was asked."""
+    with_password = parts.address.replace("http://", "http://ada:pw@")
+    any_browser.get(f"{with_password}/deep/app/")
+    assert loaded(any_browser, 20) == ["A page script module", RED, 20]
+
+
+def test_a_page_of_another_site_opens_no_window(any_browser: Any, parts: Server) -> None:
+    other = parts.address.replace("127.0.0.1", "localhost")
+    any_browser.get(f"{other}/elsewhere?{parts.address}")
+    assert loaded(any_browser, 20) == ["A page", BLACK, 0]
+
+
+def test_an_open_page_that_shows_guarded_parts_of_its_own_site_asks(
+    firefox: Firefox, parts: Server
+) -> None:
+    """As with any server that uses Basic. Were it not so, the test before would show nothing."""
+    firefox.get(f"{parts.address.replace('127.0.0.1', 'localhost')}/elsewhere")
+    for _ in until_deadline():
+        if firefox.asks():
+            break
+    firefox.dismiss()

@@ -557,6 +557,16 @@ def test_a_pages_own_fetch_is_not_asked_for_a_password(proxy: Server) -> None:
         assert ask(proxy, "GET", "/page", header)[:2] == (401, [BEARER])
 
 
+def test_the_parts_of_a_page_are_asked_for_one_and_those_of_another_site_are_not(
+    proxy: Server,
+) -> None:
+    part = ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")
+    own = ask(proxy, "GET", "/1.png", *part, ("Sec-Fetch-Site", "same-origin"))
+    assert (own.status, own.challenges[:1]) == (401, [BASIC])
+    for other in ("cross-site", "same-site"):
+        assert ask(proxy, "GET", "/1.png", *part, ("Sec-Fetch-Site", other))[:2] == (401, [BEARER])
+
+
 def test_a_guesser_is_shut_out_with_403_and_a_token_goes_on(
     proxy: Server, site: Site, seen: list[Seen], ada: Person
 ) -> None:

@@ -295,7 +295,10 @@ def test_a_user_without_the_role_is_refused(build: Build, required: bool) -> Non
     for headers in credentials(guarded.token()):
         answer = guarded.refusal(headers, 403, **SPOOFED)
         assert code_of(answer) == "role_required"
-        assert "WWW-Authenticate" not in answer.headers  # another credential may not help
+        # Another password may not help, and a browser would ask for it.
+        is_bearer = headers["Authorization"].startswith("Bearer")
+        challenge = ['Bearer realm="Authentication Required", error="insufficient_scope"']
+        assert answer.headers.getall("WWW-Authenticate") == (challenge if is_bearer else [])
     guarded.refusal(WRONG, 401)
 
 

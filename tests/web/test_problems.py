@@ -77,6 +77,18 @@ def test_the_challenges_follow_the_request() -> None:
         assert list(headers[1:]) == challenges.build(scheme, environ, "here")
 
 
+@each_refusal
+def test_a_403_says_to_a_token_that_it_is_not_enough(kind: type[errors.Refusal]) -> None:
+    """And nothing where another credential would not help, or must not be sent."""
+    if kind is errors.BadCredentials:
+        return
+    is_about_the_token = kind in (errors.PasswordRequired, errors.RoleRequired)
+    expected = challenges.build_insufficient("bearer", "here") if is_about_the_token else []
+    for scheme, challenge in (("bearer", expected), ("basic", []), ("", [])):
+        headers = refuse(make(kind), {}, scheme, "here").headers
+        assert [header for header in headers if header[0] == "WWW-Authenticate"] == challenge
+
+
 def test_the_detail_of_a_refusal_is_for_the_client_and_its_cause_for_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
