@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from restauth.errors import InvalidSetting
 PREFIX = "RESTAUTH_"
 USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 
-_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4}))?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _FILES = ("audit_log", "database", "key_file")  # settings that take a Path too
 
@@ -79,16 +80,28 @@ def _quotable(text: str) -> str:
 def _base_url(text: str) -> str:
     if text:
         url = urlsplit(text)
-        if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
+        if url.scheme not in ("http", "https") or not _is_host(url.netloc):
             raise ValueError("not an http or https address")
         if not _PRINTABLE.fullmatch(text) or any(char in text for char in " ?#"):
             raise ValueError("more than scheme, host and path")
     return text.rstrip("/")
 
 
+def _is_host(text: str) -> bool:
+    """Whether a text is a host that can stand in an address, with a port or without."""
+    match = _HOST.fullmatch(text)
+    if match is None or int(match[2] or 0) > 65_535:
+        return False
+    try:
+        IPv6Address(match[1] or "::")
+    except ValueError:
+        return False
+    return True
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     hosts = tuple(word.strip().lower() for word in text.split(",") if word.strip())
-    if not text.isascii() or not all(_HOST.fullmatch(host) for host in hosts):
+    if not text.isascii() or not all(map(_is_host, hosts)):
         raise ValueError("not a list of hosts, comma-separated, each with a port or without")
     return hosts
 
@@ -98,7 +111,7 @@ def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(word.strip().lower() for word in text.split(",") if word.strip())
     for origin in origins:
         scheme, _, host = origin.partition("://")
-        is_known = re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) and _HOST.fullmatch(host)
+        is_known = re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) and _is_host(host)
         if not text.isascii() or not is_known:
             raise ValueError("not a list of origins, comma-separated, each scheme://host[:port]")
         if (scheme, host.rpartition(":")[2]) in (("http", "80"), ("https", "443")):

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "services": ("services",),
     "web": (
-        "web.access", "web.guard_rules", "web.http", "web.challenges", "web.cors",
+        "web.access", "web.guard_rules", "web.host", "web.http", "web.challenges", "web.cors",
         "web.location", "web.problems", "web.middleware", "web.router", "web.handlers",
         "web.openapi", "web.routes", "web.app",
     ),

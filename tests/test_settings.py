@@ -96,6 +96,7 @@ GOOD: list[tuple[str, str, object]] = [
     ("cors_origins", "http://[::1],http://a.example:443", ("http://[::1]", "http://a.example:443")),
 ]
 
+NO_HOST = ("[127.0.0.1]", "[:]", "[12345::]", "[::1]:65536", "a.example:99999")  # of a URI
 NO_FILE = ("", ".", "/", "users\0.db", "postgresql://localhost/users")
 BAD: dict[str, tuple[str, ...]] = {
     **{name: (str(low - 1), str(high + 1)) for name, (low, high) in RANGES.items()},
@@ -120,10 +121,12 @@ BAD: dict[str, tuple[str, ...]] = {
         # Characters that urlsplit removes, header injection, and text that is not ASCII.
         *("https://ex\tample.org", " https://example.org", "https://example.org/a b"),
         *("https://example.org/\r\nSet-Cookie: a=b", "https://bücher.example"),
+        *(f"http://{host}" for host in NO_HOST),
     ),
     "allowed_hosts": (
         *("https://example.org", "example.org/auth", "a.example b.example", "*", "[::1"),
         *("a.example,b.example:port", "\N{KELVIN SIGN}.example"),  # its lower case is an ASCII k
+        *NO_HOST,
     ),
     "username_pattern": ("[", "(?u)a", "(?\n", "a{99999999999}", "(" * 3000 + ")" * 3000),
     "password_check": (
@@ -139,6 +142,7 @@ BAD: dict[str, tuple[str, ...]] = {
         *("https://app.example:443", "http://[::1]:80", "https://a.example:080"),
         *("https://a.example,b.example", "https://\N{KELVIN SIGN}.example"),
         "https://a.example\r\nSet-Cookie: a=b",
+        *(f"http://{host}" for host in NO_HOST),
     ),
 }
 

@@ -25,13 +25,12 @@ from restauth.errors import (
     UnsupportedMediaType,
 )
 from restauth.records import Account, Caller, Client, Session
+from restauth.web.host import parse as parse_host
 
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
 _LENGTH = re.compile(r"[0-9]{1,20}")
-# Host = uri-host [ ":" port ], RFC 9110 section 7.2: an IP literal, or a registered name.
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 # A response is for its client alone, is what its type says, and is not a page (OWASP ASVS 5.0
 # V3.4).
 ALWAYS = (
@@ -196,7 +195,7 @@ def parse_request(environ: WSGIEnvironment) -> Request:
     MalformedRequest for an invalid Host (RFC 9112 section 3.2).
     """
     host = environ.get("HTTP_HOST")
-    if host is not None and not _HOST.fullmatch(host):
+    if host is not None and parse_host(host) is None:
         raise MalformedRequest("The Host header is not well-formed.")
     try:  # PEP 3333: the bytes of the path come as latin-1 characters
         path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8")

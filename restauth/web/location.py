@@ -8,6 +8,7 @@ import re
 from ipaddress import ip_address
 
 from restauth.settings import Settings
+from restauth.web.host import parse as parse_host
 from restauth.web.http import Request
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -23,13 +24,15 @@ def location(request: Request, path: str, settings: Settings) -> tuple[str, str]
     return "Location", request.prefix + path
 
 
-def _is_trusted(host: str, allowed_hosts: tuple[str, ...]) -> bool:
-    name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-    if not colon:
-        name = host
-    elif not _PORT.fullmatch(port) or int(port) > 65_535:
+def _is_trusted(text: str, allowed_hosts: tuple[str, ...]) -> bool:
+    host = parse_host(text)
+    if host is None or (host.port is not None and not _is_port(host.port)):
         return False
-    return _is_loopback(name) or name in allowed_hosts or host in allowed_hosts
+    return _is_loopback(host.name) or host.name in allowed_hosts or text in allowed_hosts
+
+
+def _is_port(text: str) -> bool:
+    return _PORT.fullmatch(text) is not None and int(text) <= 65_535
 
 
 def _is_loopback(name: str) -> bool:
