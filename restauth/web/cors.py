@@ -12,7 +12,16 @@ Headers = tuple[tuple[str, str], ...]
 
 PREFLIGHT_DURATION = 600  # seconds that a browser may remember the answer to a preflight
 _READABLE = "Location, Retry-After, WWW-Authenticate"
-_SENDABLE = "Authorization, Content-Type, X-Requested-With"
+# Authorization and the body's type; what a browser's cache or an HTTP client adds; tracing (W3C
+# Trace Context and its usual relatives). No handler reads more of these than the first line.
+_SENDABLE = ", ".join(
+    (
+        *("Authorization", "Content-Type", "X-Requested-With"),
+        *("Accept", "Accept-Language", "Cache-Control", "Content-Language", "Pragma"),
+        *("baggage", "sentry-trace", "traceparent", "tracestate"),
+        *("X-Correlation-ID", "X-Request-ID"),
+    )
+)
 
 
 def allow(environ: WSGIEnvironment, origins: tuple[str, ...]) -> Headers:

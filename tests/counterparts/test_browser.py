@@ -189,6 +189,10 @@ def test_a_page_of_another_origin_registers_logs_in_refreshes_and_logs_out(
 
     first = page.fetch(token, headers=password).json["token"]
     assert page.fetch(resource, headers=bearer(first)).json == {"data": "Hello, miguel!"}
+    traced = dict.fromkeys(("traceparent", "tracestate", "X-Request-ID", "Cache-Control"), "x")
+    assert page.fetch(resource, headers={**bearer(first), **traced}).status == 200
+    with pytest.raises(Withheld, match="TypeError"):
+        page.fetch(resource, headers={**bearer(first), "Remote-User": "root"})
 
     began = page.fetch(sessions, method="POST", headers=password)
     assert began.status == 201

@@ -1,5 +1,6 @@
 """CORS: pages of listed origins read every response, and any other page reads none."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from restauth.settings import load
 from restauth.web.router import ANY_METHOD
 from restauth.web.routes import routes
 from tests.conftest import ServicesFactory, basic, bearer, client_of
+from tests.documents import read
 from tests.web.conftest import PASSWORD, WRONG, break_the_store, take_the_store_away
 
 PAGE, OTHER_PAGE = "https://app.example", "http://localhost:8081"
@@ -141,6 +143,13 @@ def test_any_other_page_may_send_nothing_and_read_nothing(
     assert headers_of(send(client, "GET /api/health", origin, status=200)) == [VARY]
 
 
+SENDABLE = [
+    *("Authorization", "Content-Type", "X-Requested-With"),
+    *("Accept", "Accept-Language", "Cache-Control", "Content-Language", "Pragma"),
+    *("baggage", "sentry-trace", "traceparent", "tracestate"),
+    *("X-Correlation-ID", "X-Request-ID"),
+]
+
 # Preflights: what a browser asks before it sends a script's request
 
 
@@ -152,7 +161,7 @@ def test_a_preflight_is_answered_to_anyone_and_without_a_hash(
     answer = send(client, "OPTIONS /api/users/me", PAGE, headers=headers, status=204)
     allow = "DELETE, GET, HEAD, OPTIONS"
     assert headers_of(answer) == [
-        ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Requested-With"),
+        ("Access-Control-Allow-Headers", ", ".join(SENDABLE)),
         ("Access-Control-Allow-Methods", allow),
         READABLE[0],
         READABLE[1],
@@ -161,6 +170,12 @@ def test_a_preflight_is_answered_to_anyone_and_without_a_hash(
     ]
     assert answer.headers["Allow"] == allow
     assert work == []
+
+
+def test_the_guide_lists_the_headers_that_a_page_may_send() -> None:
+    """No wildcard, and none that says who a user is or where a request comes from."""
+    (paragraph,) = [text for text in read("api").split("\n\n") if "may send these headers" in text]
+    assert sorted(re.findall("`([^`]+)`", paragraph)) == sorted(SENDABLE)
 
 
 def test_a_listed_page_may_call_every_route(client: webtest.TestApp) -> None:
