@@ -62,6 +62,12 @@ def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
 def _check_settings(settings: Settings) -> Iterator[Finding]:
     if not settings.require_https:
         yield Finding("warning", "require_https is false: passwords may come over plain http.")
+    if settings.require_https and settings.base_url.startswith("http:"):
+        yield Finding(
+            "warning",
+            "require_https is true and base_url is http: Location names addresses whose "
+            "credentials are refused.",
+        )
     if not settings.base_url:
         yield Finding("warning", "base_url is not set: Location has no host for unknown hosts.")
     if settings.registration == "open":

@@ -47,8 +47,20 @@ def _announce(settings: Settings, options: dict[str, Any], addresses: list[str])
     )
     if "trusted_proxy" in options and "trusted_proxy_headers" not in options:
         remark("without --trusted-proxy-headers, all clients of a proxy have one address")
+    if settings.require_https and not _is_told_of_https(options):
+        remark(
+            "require_https is true, and no request is known to come over https: all credentials "
+            "are refused (see --trusted-proxy and --trusted-proxy-headers)"
+        )
     if int(options.get("threads", server.THREADS)) < server.MIN_THREADS:
         remark(f"with fewer than {server.MIN_THREADS} threads, logins can delay token requests")
+
+
+def _is_told_of_https(options: dict[str, Any]) -> bool:
+    """Whether a request can have the scheme https: waitress itself has no TLS."""
+    headers = set(str(options.get("trusted_proxy_headers", "")).lower().split())
+    is_forwarded = "trusted_proxy" in options and headers & {"x-forwarded-proto", "forwarded"}
+    return bool(is_forwarded) or options.get("url_scheme") == "https"
 
 
 def _waitress_options(listen: Sequence[str], rest: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import WSGITask
 
+from restauth.cli.forwarded import ForwardedScheme
 from restauth.domain.audit import LOGGER
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
@@ -64,6 +65,9 @@ def serve(
         raise UnusableAddress(
             f"Cannot listen on {options['listen']}: {reason.rstrip('.')}."
         ) from None
+    for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
+        proxies = int(options.get("trusted_proxy_count", 1))
+        listener.application = ForwardedScheme(listener.application, proxies)
     stop = _Stop()
     announce(_addresses(server))
     while not stop.is_asked:

@@ -195,3 +195,17 @@ def test_the_status_is_1_if_there_is_an_error(
     done = restauth("check")
     assert (done.status, done.err) == (1, "")
     assert [line[:9] for line in done.out.splitlines()] == ["ok       ", "error    "]
+
+
+def test_two_settings_that_contradict_each_other_are_named() -> None:
+    """Location would lead to where every credential is refused."""
+    for base_url, is_told in (
+        ("http://a.example", True),
+        ("https://a.example", False),
+        ("", False),
+    ):
+        for require_https in (True, False):
+            found = findings(base_url=base_url, require_https=require_https)
+            contradictions = [text for text in found if "base_url is http" in text]
+            assert bool(contradictions) is (is_told and require_https)
+            assert all(found[text] == "warning" for text in contradictions)

@@ -483,3 +483,24 @@ def test_a_server_whose_database_is_taken_away_says_so(served: Server, tmp_path:
     assert served.end() == 0
     assert " WARNING restauth: store_unavailable: " in served.output
     assert "restauth.db was removed or replaced: restart\n" in served.output
+
+
+@pytest.mark.parametrize(
+    ("options", "remarks"),
+    [
+        ((), 1),
+        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=x-forwarded-for"), 1),
+        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=Forwarded"), 0),
+        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=X-Forwarded-Proto"), 0),
+        (("--url-scheme=https",), 0),
+    ],
+)
+def test_a_service_that_refuses_every_credential_says_so(
+    tmp_path: Path, options: tuple[str, ...], remarks: int
+) -> None:
+    """It requires https, and is told of none."""
+    for require_https, expected in (("true", remarks), ("false", 0)):
+        with Server.start(tmp_path, *SERVE, *options, require_https=require_https) as server:
+            assert server.addresses
+            assert server.end() == 0
+        assert server.output.count("all credentials are refused") == expected

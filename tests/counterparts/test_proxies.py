@@ -397,12 +397,32 @@ def test_a_body_comes_through_whole_and_is_none_of_restauths_business(
     assert seen[0].body == body
 
 
-def test_the_forwarded_scheme_is_one_of_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "statuses"),
+    [
+        # 403: the credential came over plain http. 401: it came over TLS, and is missing.
+        ("1", {"http": 403, "https": 401, "HTTPS": 401, "wss": 401, "ws": 403, "https,http": 403,
+               "http, https": 401, "": 403, "gopher": 400}),
+        ("2", {"https,http": 401, "http,https": 403, "https, http, http": 403, "https": 401}),
+    ],
+    ids=["one proxy", "two proxies"],
+)  # fmt: skip
+def test_the_forwarded_scheme_is_that_of_the_proxies_own_entry(
+    tmp_path: Path, count: str, statuses: dict[str, int]
+) -> None:
     (headers,) = re.findall(r"`--trusted-proxy-headers='(.*)'`", read("proxies"))
     options = "--trusted-proxy=127.0.0.1", f"--trusted-proxy-headers={headers}"
-    with Server.start(tmp_path, *SERVE, *options, require_https="true") as restauth:
-        for scheme, status in (("http", 403), ("https", 401), ("wss", 400), ("https,http", 400)):
-            assert restauth.get("/api/verify", {"X-Forwarded-Proto": scheme}).status == status
+    words = (*options, f"--trusted-proxy-count={count}", "--listen=127.0.0.1:0")
+    with Server.start(tmp_path, *SERVE, *words, require_https="true") as restauth:
+        for address in restauth.addresses:  # with two listening sockets too
+            url = urlsplit(address)
+            found = {}
+            for scheme in statuses:
+                with closing(HTTPConnection(str(url.hostname), url.port, timeout=PATIENCE)) as each:
+                    each.request("GET", "/api/resource", headers={"X-Forwarded-Proto": scheme})
+                    found[scheme] = each.getresponse().status
+            assert found == statuses
+        assert len(restauth.addresses) == 2
 
 
 # As whom
