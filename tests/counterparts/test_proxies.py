@@ -397,6 +397,17 @@ def test_a_body_comes_through_whole_and_is_none_of_restauths_business(
     assert seen[0].body == body
 
 
+def test_an_upload_is_as_large_as_the_applications_location_allows(
+    proxy: Server, seen: list[Seen], ada: Person
+) -> None:
+    """The question to restauth has no limit of its own."""
+    body = bytes(2**21)
+    assert ask(proxy, "POST", "/upload", body=body).status == 401
+    assert seen == []
+    assert ask(proxy, "POST", "/upload", password(ada), body=body).status == 200
+    assert seen.pop().body == body
+
+
 @pytest.mark.parametrize(
     ("count", "statuses"),
     [
