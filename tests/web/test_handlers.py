@@ -191,13 +191,14 @@ def test_a_token_is_not_enough_for_this(
 ) -> None:
     method, path = route.split()
     body = b'{"password": "ruby"}'
-    for headers in (bearer(token), basic(token, "python")):
+    insufficient = ['Bearer realm="Authentication Required", error="insufficient_scope"']
+    for headers, challenges in ((bearer(token), insufficient), (basic(token, "python"), [])):
         answer = miguel.request(
             path, method=method, headers=headers, body=body,
             content_type="application/json", status=403,
         )  # fmt: skip
         assert code_of(answer) == "password_required"
-        assert "WWW-Authenticate" not in answer.headers  # who it is was not in doubt
+        assert answer.headers.getall("WWW-Authenticate") == challenges
     assert_works(miguel, PASSWORD)
     assert count_sessions(services) == 1
 
