@@ -147,11 +147,29 @@ class BodyTooLarge(Refusal):
     detail = "The body is larger than 64 KiB."
 
 
+class HeaderTooLarge(Refusal):
+    """The header of the request is larger than the server's limit."""
+
+    code = "header_too_large"
+    detail = "The header of the request is too large."
+
+
+class UnsupportedTransferCoding(Refusal):
+    """The body has a transfer coding other than chunked."""
+
+    code = "unsupported_transfer_coding"
+    detail = "The only transfer coding is chunked."
+
+
 class UnsupportedMediaType(Refusal):
-    """The body is not JSON, or it is compressed."""
+    """The body is not JSON, or it is compressed (`is_coded`)."""
 
     code = "unsupported_media_type"
     detail = "The body must be application/json, with no content coding."
+
+    def __init__(self, *, is_coded: bool = False) -> None:
+        super().__init__()
+        self.is_coded = is_coded
 
 
 class Throttled(Refusal):

@@ -36,13 +36,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "services": ("services",),
     "web": (
         "web.access", "web.guard_rules", "web.host", "web.http", "web.challenges", "web.cors",
-        "web.location", "web.problems", "web.middleware", "web.router", "web.handlers",
-        "web.openapi", "web.routes", "web.app",
+        "web.location", "web.problems", "web.server_refusals", "web.middleware", "web.router",
+        "web.handlers", "web.openapi", "web.routes", "web.app",
     ),
     "app": ("app", "paste", "testing", "__init__"),
     "cli": (
-        "cli.output", "cli.command", "cli.forwarded", "cli.server", "cli.serve", "cli.check",
-        "cli.users", "cli.keys", "cli.importer", "cli.docs", "cli.main", "__main__",
+        "cli.output", "cli.command", "cli.tasks", "cli.connections", "cli.forwarded",
+        "cli.server", "cli.serve_options", "cli.serve", "cli.check", "cli.users",
+        "cli.keys", "cli.importer", "cli.docs", "cli.main", "__main__",
     ),
 }  # fmt: skip
 ORDER = {name: place for place, name in enumerate(name for row in LAYERS.values() for name in row)}
@@ -136,8 +137,9 @@ def test_a_library_is_known_to_one_file() -> None:
         "fcntl": "storage.key_file",
         "argparse": "cli.command cli.main cli.users",
         "waitress": "cli.server",
-        "waitress.server": "cli.server",
-        "waitress.adjustments": "cli.serve",
+        "waitress.server": "cli.connections",
+        "waitress.task": "cli.connections cli.server cli.tasks",
+        "waitress.adjustments": "cli.connections cli.serve_options cli.server",
     }
     found = {
         library: " ".join(name for name in MODULES if library in imports_of(name))

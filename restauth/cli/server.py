@@ -1,7 +1,8 @@
 """The server, waitress, with limits and a stop for production.
 
-Rule: knows the server and nothing of the app that it serves. Every limit is here, with its reason;
-the operator may set each of them, by waitress's own names.
+Rule: knows the server and nothing of the app that it serves. Every limit that waitress has is here,
+with its reason; the operator may set each of them, by waitress's own names. The limits that
+waitress does not have are in `cli.connections`.
 """
 
 import logging
@@ -16,11 +17,12 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.server import BaseWSGIServer, create_server
-from waitress.task import WSGITask
+from waitress.adjustments import Adjustments
+from waitress.task import ThreadedTaskDispatcher
 
+from restauth.cli.connections import Connection, Connections, Listener, listen
 from restauth.cli.forwarded import ForwardedScheme
+from restauth.cli.tasks import LastTask, Refuse
 from restauth.domain.audit import LOGGER
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
@@ -38,42 +40,49 @@ LIMITS: dict[str, Any] = {
     "max_request_header_size": 16_384,  # bytes; the longest Authorization that we accept has 8 KiB
     "connection_limit": 2000,  # a thousand idle connections must not keep a client out
     "asyncore_use_poll": True,  # select() cannot watch that many
-    "channel_timeout": 10,  # seconds before an idle or slow connection is cut ...
-    "cleanup_interval": 5,  # ... and how often that is looked at
+    "channel_timeout": 10,  # seconds before an idle connection is closed
+    "cleanup_interval": 1,  # seconds between two looks at the deadlines of connections
     "ident": None,  # no version banner
     "expose_tracebacks": False,
 }
 
 
 def serve(
-    app: WSGIApplication, options: Mapping[str, Any], announce: Callable[[list[str]], None]
+    app: WSGIApplication,
+    options: Mapping[str, Any],
+    announce: Callable[[list[str]], None],
+    refuse: Refuse | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the responses under way. A second signal ends the
     process at once.
 
     `options` are waitress's, as text. `announce` is called with the addresses, when the server
-    listens. Raises UnusableAddress.
+    listens. `refuse` makes the answers to requests that the app does not see. Raises
+    UnusableAddress.
     """
     options = {**LIMITS, **options}
     files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
     options["connection_limit"] = _raise_file_limit(int(options["connection_limit"]), files)
     sockets: dict[int, Any] = {}
     try:
-        server = create_server(app, map=sockets, **options)
+        adjustments = Adjustments(**options)
+        connections = Connections(sockets, adjustments)
+        listeners = listen(app, adjustments, connections, sockets, refuse)
     except (OSError, ValueError) as error:
+        wasyncore.close_all(sockets)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnusableAddress(
-            f"Cannot listen on {options['listen']}: {reason.rstrip('.')}."
-        ) from None
-    for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
+        where = options.get("listen") or options["unix_socket"]
+        raise UnusableAddress(f"Cannot listen on {where}: {reason.rstrip('.')}.") from None
+    for listener in listeners:
         proxies = int(options.get("trusted_proxy_count", 1))
         listener.application = ForwardedScheme(listener.application, proxies)
     stop = _Stop()
-    announce(_addresses(server))
+    announce([_address(listener) for listener in listeners])
     while not stop.is_asked:
         _turn(sockets)
-    _finish(sockets)
-    server.task_dispatcher.shutdown(timeout=1)
+        connections.tidy()
+    _finish(sockets, listeners, connections)
+    _end_threads(listeners[0].task_dispatcher)
     wasyncore.close_all(sockets)
 
 
@@ -86,15 +95,6 @@ def configure_logging() -> None:
     audit.propagate = False
     # Under a flood, a line for each request that waits for a thread would fill the disk.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
-class _LastTask(WSGITask):
-    """Answers, and closes the connection after that."""
-
-    def build_response_header(self) -> bytes:
-        self.set_close_on_finish()
-        header: bytes = super().build_response_header()
-        return header
 
 
 class _Stop:
@@ -115,26 +115,33 @@ def _turn(sockets: dict[int, Any]) -> None:
     wasyncore.loop(timeout=0.5, use_poll=True, map=sockets, count=1)
 
 
-def _finish(sockets: dict[int, Any]) -> None:
+def _finish(sockets: dict[int, Any], listeners: list[Listener], connections: Connections) -> None:
     """Accept no new connection, and go on until all responses are sent or the time is over. Each
     response closes its connection, so that no client sends another request that is lost."""
-    HTTPChannel.task_class = _LastTask
-    for listener in [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]:
+    Connection.task_class = LastTask
+    for listener in listeners:
         # Not listener.close(): it also closes the trigger by which threads hand over responses.
         wasyncore.dispatcher.close(listener)
     deadline = time.monotonic() + STOP_DURATION
     while time.monotonic() < deadline:
         _turn(sockets)
-        channels = [each for each in sockets.values() if isinstance(each, HTTPChannel)]
-        if not any(channel.requests or channel.total_outbufs_len for channel in channels):
+        if not any(each.requests or each.total_outbufs_len for each in connections.list()):
             break
 
 
-def _addresses(server: Any) -> list[str]:
-    listening = getattr(server, "effective_listen", None) or [
-        (server.effective_host, server.effective_port)
-    ]
-    return [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in listening]
+def _end_threads(dispatcher: ThreadedTaskDispatcher) -> None:
+    """Give the threads a second. waitress waits by the wall clock, which may be set back."""
+    dispatcher.set_thread_count(0)
+    with dispatcher.thread_exit_cv:
+        dispatcher.thread_exit_cv.wait_for(lambda: not dispatcher.threads, timeout=1)
+    dispatcher.shutdown(timeout=0)
+
+
+def _address(listener: Listener) -> str:
+    host, port = listener.effective_host, listener.effective_port
+    if host == "unix":
+        return f"unix:{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _raise_file_limit(connections: int, files: int) -> int:

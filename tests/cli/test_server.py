@@ -6,7 +6,9 @@ import re
 import resource
 import signal
 import socket
+import stat
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
+from waitress.task import ThreadedTaskDispatcher
 
 from restauth.cli import server as server_module
 from restauth.services import HASH_QUEUE, HASH_SLOTS
@@ -176,7 +179,7 @@ def test_a_body_that_is_too_large_is_refused_by_the_app_or_the_server(served: Se
         return answer.headers["content-type"]
 
     assert refusal(65_537) == refusal(131_071) == "application/problem+json"
-    assert refusal(131_073) == "text/plain; charset=utf-8"  # the app never sees it
+    assert refusal(131_073) == "application/problem+json"  # the app never sees it
 
 
 def test_a_header_that_is_too_large_is_refused_by_the_server(served: Server) -> None:
@@ -189,6 +192,15 @@ def test_the_limits_fit_one_another() -> None:
     assert server_module.MIN_THREADS > HASH_SLOTS + HASH_QUEUE + MAX_WRITERS
     assert server_module.MIN_THREADS < server_module.THREADS == server_module.LIMITS["threads"]
     assert sum(server_module.LIMITS[name] for name in ("channel_timeout", "cleanup_interval")) <= 15
+
+
+def test_the_stop_does_not_wait_for_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1000.0] + [0.0] * 1000)
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    dispatcher = ThreadedTaskDispatcher()
+    dispatcher.set_thread_count(3)
+    server_module._end_threads(dispatcher)
+    assert not dispatcher.threads
 
 
 @contextmanager
@@ -504,3 +516,66 @@ def test_a_service_that_refuses_every_credential_says_so(
             assert server.addresses
             assert server.end() == 0
         assert server.output.count("all credentials are refused") == expected
+
+
+def test_an_http_1_1_request_without_a_host_is_malformed(served: Server) -> None:
+    for version, status in ((b"1.1", b"400"), (b"1.0", b"200")):
+        with open_socket(served) as client:
+            client.sendall(b"GET /api/health HTTP/" + version + b"\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/" + version + b" " + status)
+
+
+def test_what_the_server_refuses_is_a_problem_that_a_page_may_read(tmp_path: Path) -> None:
+    page = "https://app.example.org"
+    with Server.start(tmp_path, cors_origins=page) as server:
+        for headers, status in (
+            ({"Content-Length": "x"}, 400),
+            ({"Content-Length": "999999"}, 413),
+            ({"Transfer-Encoding": "gzip"}, 501),
+        ):
+            answer = server.get("/api/health", {**headers, "Origin": page})
+            assert (answer.status, answer.json["status"]) == (status, status)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["access-control-allow-origin"] == page
+            assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_path_has_one_spelling(served: Server) -> None:
+    assert served.get("/api/users/1").status == 200
+    assert served.get("//api/users/1").status == 404
+    assert served.request("POST", "//api/users", value={}).status == 404
+
+
+def test_a_proxy_that_asks_again_and_again_needs_one_connection(served: Server) -> None:
+    with closing(served.connect()) as connection:
+        port = connection.sock.getsockname()[1]
+        send(connection, "GET", "/api/token", basic(NAME, PASSWORD))
+        token = receive(connection).json["token"]
+        for _ in range(100):
+            send(connection, "GET", "/api/verify", bearer(token))
+            assert receive(connection).status == 204
+        assert connection.sock.getsockname()[1] == port
+
+
+def test_a_unix_socket_is_served(tmp_path: Path) -> None:
+    command = (*RESTAUTH, "serve", "--unix-socket=restauth.sock")
+    with Server.start(tmp_path, *command) as server:
+        assert server.hear(re.compile(r"serves unix:restauth\.sock \("))
+        assert stat.S_IMODE((tmp_path / "restauth.sock").stat().st_mode) == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "restauth.sock"))
+            client.sendall(b"GET /api/resource HTTP/1.1\r\nHost: localhost\r\n")
+            client.sendall(b"Authorization: Basic bm9ib2R5Ong=\r\nConnection: close\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 401"
+        assert server.end() == 0
+
+
+def test_a_unix_socket_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    refused = run(tmp_path, "serve", "--unix-socket=no/x.sock", password_policy="nist")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "restauth: Cannot listen on no/x.sock: No such file or directory.\n"
+
+
+def test_an_idle_connection_is_closed_within_a_quarter_minute() -> None:
+    assert server_module.LIMITS["channel_timeout"] + server_module.LIMITS["cleanup_interval"] <= 15

@@ -162,15 +162,17 @@ def test_json_is_taken_in_any_case_and_with_parameters(content_type: str) -> Non
     ],
 )  # fmt: skip
 def test_another_content_type_is_refused_unread(content_type: str | None) -> None:
-    with pytest.raises(UnsupportedMediaType):
+    with pytest.raises(UnsupportedMediaType) as refused:
         post(CONTENT_TYPE=content_type, stream=Unreadable()).json()
+    assert not refused.value.is_coded
 
 
 def test_a_coded_body_is_refused_unread() -> None:
     assert post(HTTP_CONTENT_ENCODING=" Identity ").json() == {}
     for coding in ("gzip", "br", "gzip, identity", "x"):
-        with pytest.raises(UnsupportedMediaType):
+        with pytest.raises(UnsupportedMediaType) as refused:
             post(HTTP_CONTENT_ENCODING=coding, stream=Unreadable()).json()
+        assert refused.value.is_coded
 
 
 def test_members_come_in_the_order_in_which_they_are_asked_for() -> None:

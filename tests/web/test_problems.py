@@ -64,6 +64,11 @@ def test_a_refusal_becomes_a_problem_document(kind: type[errors.Refusal]) -> Non
     assert list(response.headers) == [("Content-Type", "application/problem+json"), *headers]
 
 
+def test_a_coded_body_and_another_media_type_are_told_apart_by_a_header() -> None:
+    response = refuse(errors.UnsupportedMediaType(is_coded=True), {}, "basic", "here")
+    assert response.headers[1:] == (("Accept-Encoding", "identity"),)
+
+
 def test_every_problem_has_a_code_of_its_own() -> None:
     codes = [*(kind.code for kind in REFUSALS), INTERNAL_ERROR, THROTTLED_FOR_PROXIES[2]]
     assert len(set(codes)) == len(codes)

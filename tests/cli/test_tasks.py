@@ -1,0 +1,150 @@
+"""What the app gets from the server, and what the client gets of its response."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+from restauth.cli.server import LIMITS
+from restauth.cli.tasks import LastTask
+from tests.cli.site import Site, is_at_end
+
+HOST = b"Host: localhost\r\n"
+HEADER_LIMIT = LIMITS["max_request_header_size"]
+
+
+def describe(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answers with where it was called; to /204, without a body."""
+    if environ["PATH_INFO"] == "/204":
+        start_response("204 No Content", [])
+        return []
+    body = json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"]]).encode() + b"\n"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+def refuse(status: int, headers: Mapping[str, str]) -> tuple[str, list[tuple[str, str]], bytes]:
+    """In our own words."""
+    return f"{status} Refused", [("X-Origin", headers.get("ORIGIN", "?"))], b"no.\n"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with Site.start(monkeypatch, describe, refuse) as started:
+        yield started
+
+
+def ask(site: Site, request: bytes, end: bytes = b"\n") -> bytes:
+    return site.receive(site.connect(data=request), end)
+
+
+# The path
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/a", ["", "/a"]),
+        (b"//a", ["", "//a"]),
+        (b"///a//b/", ["", "///a//b/"]),
+        (b"/%2fa", ["", "//a"]),
+        (b"//a?b#c", ["", "//a"]),
+        (b"http://localhost//a", ["", "//a"]),
+        (b"*", ["", "*"]),
+    ],
+)
+def test_the_path_is_the_one_that_was_sent(target: bytes, path: list[str], site: Site) -> None:
+    answer = ask(site, b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert json.loads(answer.split(b"\r\n\r\n")[1]) == path
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [(b"/pre/a", ["/pre", "/a"]), (b"//pre/a", ["", "//pre/a"])]
+)
+def test_a_prefix_has_one_spelling_too(
+    target: bytes, path: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Site.start(monkeypatch, describe, url_prefix="/pre") as site:
+        answer = ask(site, b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert json.loads(answer.split(b"\r\n\r\n")[1]) == path
+
+
+# The connection
+
+
+@pytest.mark.parametrize("path", [b"/204", b"/"])
+@pytest.mark.parametrize(
+    ("version", "header", "is_kept"),
+    [
+        (b"1.1", b"", True),
+        (b"1.1", b"Connection: keep-alive\r\n", True),
+        (b"1.1", b"Connection: close\r\n", False),
+        (b"1.0", b"", False),
+    ],
+)
+def test_a_response_keeps_the_connection_also_without_a_body(
+    path: bytes, version: bytes, header: bytes, is_kept: bool, site: Site
+) -> None:
+    request = b"GET " + path + b" HTTP/" + version + b"\r\n" + HOST + header + b"\r\n"
+    client = site.connect()
+    for _ in range(5):
+        site.send(client, request)
+        answer = site.receive(client, b"\n" if path == b"/" else b"\r\n\r\n")
+        assert (b"\r\nConnection: close\r\n" in answer) is not is_kept
+        assert b"Content-Length" not in answer or path == b"/"
+        if not is_kept:
+            break
+        assert site.is_open(client)
+    site.turn_until(lambda: is_at_end(client) is not is_kept)
+
+
+@pytest.mark.parametrize("path", [b"/204", b"/"])
+def test_the_last_response_says_that_it_is_the_last(
+    path: bytes, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = site.connect()
+    (connection,) = site.connections.list()
+    monkeypatch.setattr(connection, "task_class", LastTask)
+    site.send(client, b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    answer = site.receive(client, b"\n" if path == b"/" else b"\r\n\r\n")
+    assert answer.count(b"\r\nConnection: close\r\n") == 1
+    site.turn_until(lambda: is_at_end(client))
+
+
+# What the app does not see
+
+REFUSED = {  # what comes after the method
+    "no HTTP": (b"\r\n", 400),
+    "a wrong length": (b" / HTTP/1.1\r\nHost: h\r\nOrigin: o\r\nContent-Length: x\r\n", 400),
+    "a body too large": (b" / HTTP/1.1\r\nHost: h\r\nOrigin: o\r\nContent-Length: 999999\r\n", 413),
+    "a header too large": (b" / HTTP/1.1\r\nX: ".ljust(HEADER_LIMIT - 8, b"x") + b"\r\n", 431),
+    "a coding": (b" / HTTP/1.1\r\nHost: h\r\nOrigin: o\r\nTransfer-Encoding: gzip\r\n", 501),
+}
+
+
+@pytest.mark.parametrize(("rest", "status"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_is_in_the_words_that_serve_is_given(
+    rest: bytes, status: int, site: Site
+) -> None:
+    client = site.connect(data=b"POST" + rest + b"\r\n")
+    header, body = site.receive(client, b"\n").split(b"\r\n\r\n")
+    assert header.split(b"\r\n")[0].endswith(b" %d Refused" % status)
+    assert b"\r\nConnection: close\r\n" in header
+    assert b"\r\nX-Origin: " in header
+    assert b"text/plain" not in header
+    assert body == b"no.\n"
+    site.turn_until(lambda: is_at_end(client))
+
+
+def test_a_refusal_knows_the_origin_where_the_header_was_read(site: Site) -> None:
+    rest, _ = REFUSED["a body too large"]
+    assert b"\r\nX-Origin: o\r\n" in ask(site, b"POST" + rest + b"\r\n")
+
+
+def test_a_refused_head_has_no_body(site: Site) -> None:
+    rest, _ = REFUSED["a body too large"]
+    client = site.connect(data=b"HEAD" + rest + b"\r\n")
+    answer = site.receive(client, b"\r\n\r\n")
+    assert b"\r\nContent-Length: 4\r\n" in answer
+    site.turn_until(lambda: is_at_end(client))
