@@ -28,8 +28,8 @@ from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.token_issuing import TokenIssuing
 from restauth.services import build_keys
 from tests.conftest import basic, bearer
-from tests.counterparts.conftest import program
-from tests.documents import example, examples, read
+from tests.counterparts.conftest import library, program
+from tests.documents import chapter, example, examples, read
 from tests.processes import PATIENCE, SERVE, Server, receive, run, until_deadline
 
 
@@ -44,7 +44,7 @@ class Proxy(NamedTuple):
 
 
 # Of the examples in a language, the configuration; and the line before which preflights are added.
-MARKS = {"nginx": "location = /_verify {", "caddyfile": "forward_auth", "haproxy": "lua.verify"}
+MARKS = {"nginx": "location = /_verify {", "caddyfile": ":8080 {", "haproxy": "bind :8080"}
 ORIGIN = {"nginx": "$allowed_origin", "caddyfile": "@preflight", "haproxy": "allowed_origin"}
 PREFLIGHTS = {
     "nginx": "    location / {",
@@ -657,6 +657,43 @@ def test_a_page_with_its_assets_costs_one_hash(
             assert say(connection, "GET", f"/{number}.png", password(ada)).status == 200
     assert len(seen) == 50
     assert [event["event"] for event in events(site, ada)] == ["registered", "login"]
+
+
+def test_the_answers_are_those_that_traefiks_middleware_needs(
+    site: Site, ada: Person, editor: Person
+) -> None:
+    """It asks by GET, and says of the request what these headers say. It lets a request pass after
+    any 2xx, with two headers of the answer, and else gives the answer to the client."""
+    assert "was not run" in " ".join(chapter("proxies", "Traefik").split())
+    shown = library("yaml").safe_load(example("proxies", "yaml", "forwardAuth"))
+    middlewares = shown["http"]["middlewares"]
+    everyone, editors = (
+        urlsplit(middlewares[name]["forwardAuth"]["address"])
+        for name in ("restauth", "restauth-editor")
+    )
+    request = {
+        "X-Forwarded-Method": "OPTIONS",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "example.org",
+        "X-Forwarded-Uri": "/page?role=nobody",
+        "X-Forwarded-For": "203.0.113.6",
+    }
+    for url, person, groups in ((everyone, ada, ""), (editors, editor, "editor,viewer")):
+        asked = f"{url.path}?{url.query}".rstrip("?")
+        answer = site.restauth.get(asked, {**request, **basic(person.name, "pw")})
+        assert 200 <= answer.status < 300
+        told = [answer.headers[name] for name in ("remote-user", "remote-groups")]
+        assert told == [person.name, groups]
+        for credential, status in (({}, 401), (basic(person.name, "ruby"), 401)):
+            answer = site.restauth.get(asked, {**request, **credential})
+            assert answer.status == status
+            assert answer.headers["www-authenticate"]
+            assert not {"location", "remote-user"} & set(answer.headers)
+    answer = site.restauth.get(
+        f"{editors.path}?{editors.query}", {**request, **basic(ada.name, "pw")}
+    )
+    assert answer.status == 403
+    assert not {"location", "remote-user"} & set(answer.headers)
 
 
 # When something is broken
