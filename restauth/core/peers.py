@@ -6,6 +6,7 @@ and a port, which proxies add, are not part of an address.
 """
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 MAX_LENGTH = 64  # characters; an IPv6 address has 39, and a zone may follow
@@ -17,6 +18,8 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1: the IPv4 addr
 
 def parse(peer: str) -> IPv4Address | IPv6Address | None:
     """The address; None for a text that is none, such as that of a Unix socket."""
+    if len(peer) > 2 * MAX_LENGTH:
+        return None
     match = _DECORATED.fullmatch(peer)
     try:
         address = ip_address(match[1] or match[2] or "" if match else peer)
@@ -38,5 +41,11 @@ def show(peer: str, port: str = "") -> str:
     """
     whole = f"{peer}:{port}"
     candidates = (peer, whole) if not port or port.isdecimal() else (whole, peer)
-    addresses = filter(None, map(parse, candidates))
-    return str(next(addresses, peer))[:MAX_LENGTH]
+    return next(filter(None, map(_show, candidates)), peer[:MAX_LENGTH])
+
+
+@lru_cache(maxsize=1024)  # each request asks, and clients come back
+def _show(peer: str) -> str:
+    """The spelling of an address; empty for a text that is none."""
+    address = parse(peer)
+    return str(address)[:MAX_LENGTH] if address else ""

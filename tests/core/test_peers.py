@@ -54,6 +54,13 @@ def test_a_text_that_is_no_address_stays_as_it_is(peer: str) -> None:
     assert show(peer) == peer
 
 
+def test_a_long_text_is_no_address() -> None:
+    """Nor is it read to its end, or kept."""
+    for peer in ("1." * 10_000, f"fe80::1%{'x' * 10_000}"):
+        assert parse(peer) is None
+        assert show(peer) == peer[:MAX_LENGTH]
+
+
 @pytest.mark.parametrize(("peer", "port", "shown"), SPLIT)
 def test_the_end_of_an_address_is_no_port(peer: str, port: str, shown: str) -> None:
     assert show(peer, port) == shown
