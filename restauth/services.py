@@ -32,6 +32,7 @@ from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.key_file import KeyFile
 from restauth.storage.rest_auth_file import RestAuthFile
+from restauth.storage.staging import open_staging
 from restauth.storage.store import Store
 
 # One core stays free for clients that hold a token: a hash keeps a core busy for a quarter of a
@@ -78,16 +79,17 @@ class Services:
     def import_users(
         self, source: RestAuthFile, progress: Callable[[int], None], *, dry_run: bool
     ) -> importer.Report:
-        """Copy all users of the source in one transaction; a dry run undoes it at its end.
+        """Check all users of the source, and then, but in a dry run, copy them in one transaction.
 
-        Raises as `importer.import_users`; then nothing has changed.
+        Raises as `importer.Import`; then nothing has changed.
         """
-        return self._resources.store.import_users(
-            lambda target: importer.import_users(
-                source, target, self._hasher, self.clock(), progress
-            ),
-            keep=not dry_run,
-        )
+        store, now = self._resources.store, self.clock()
+        with open_staging() as staging:
+            users = importer.Import(staging, self._hasher)
+            users.check(source, store, progress)
+            if not dry_run:
+                store.import_users(lambda target: users.write(target, now))
+            return users.report
 
     def close(self) -> None:
         """Close the files. Another service on the same database can go on."""

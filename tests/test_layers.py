@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "storage": (
         "storage.schema", "storage.engine", "storage.private_files", "storage.sqlite_file",
         "storage.sqlite", "storage.engines", "storage.key_file", "storage.common_passwords",
-        "storage.rest_auth_file", "storage.store",
+        "storage.rest_auth_file", "storage.staging", "storage.store",
     ),
     "domain": (
         "domain.audit", "domain.resources", "domain.keys", "domain.throttling",
@@ -133,7 +133,7 @@ def test_a_library_is_known_to_one_file() -> None:
         "jwt.algorithms": "core.asymmetric",
         "bcrypt": "core.old_hashes core.passwords",
         "cryptography.hazmat.primitives.asymmetric": "core.asymmetric",
-        "sqlite3": "storage.rest_auth_file storage.sqlite storage.sqlite_file",
+        "sqlite3": "storage.rest_auth_file storage.sqlite storage.sqlite_file storage.staging",
         "fcntl": "storage.key_file",
         "argparse": "cli.command cli.main cli.users",
         "waitress": "cli.server",
@@ -199,7 +199,7 @@ def test_each_module_has_a_mirror() -> None:
 
 SQL_FILES = {
     "storage.store", "storage.schema", "storage.sqlite", "storage.sqlite_file",
-    "storage.rest_auth_file",
+    "storage.rest_auth_file", "storage.staging",
 }  # fmt: skip
 
 
@@ -238,7 +238,9 @@ def is_literal(node: ast.expr, literal: set[str]) -> bool:
 
 def runs_sql(function: ast.expr) -> bool:
     match function:
-        case ast.Attribute(attr="_read" | "_write" | "_execute") | ast.Name("execute"):
+        case ast.Attribute(attr="_read" | "_write" | "_write_if_free" | "_execute") | ast.Name(
+            "execute"
+        ):
             return True
     return False
 

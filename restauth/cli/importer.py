@@ -12,10 +12,11 @@ from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import printable, remark, say
 from restauth.domain import importer
 from restauth.errors import UnusableStore
-from restauth.services import build_hasher, build_services, now
+from restauth.services import build_hasher, build_services
 from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.rest_auth_file import RestAuthFile, open_rest_auth_file
+from restauth.storage.staging import open_staging
 
 
 def add_commands(commands: Commands) -> None:
@@ -44,8 +45,10 @@ def _run(settings: Settings, source: RestAuthFile) -> importer.Report:
 
 def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
     if not engines.exists(settings.database):
-        hasher = build_hasher(settings)
-        return importer.import_users(source, importer.EmptyTarget(), hasher, now(), _Progress())
+        with open_staging() as staging:
+            users = importer.Import(staging, build_hasher(settings))
+            users.check(source, importer.NoAccounts(), _Progress())
+            return users.report
     if not engines.is_up_to_date(settings.database):  # opening it would change it
         raise UnusableStore(
             f"The next start brings {settings.database} up to date: start restauth first."

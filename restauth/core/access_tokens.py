@@ -86,12 +86,12 @@ class AccessTokens:
             raise BadCredentials from None
 
     def _parse_claims(self, payload: dict[str, Any]) -> Claims:
-        """Every claim that we issue must have its one type and value, but `jti`: tokens are
-        not looked up by it."""
+        """Every claim that we issue must have its one type and value."""
         subject, issued_at, expires_at = (payload.get(name) for name in ("sub", "iat", "exp"))
         session_id, username, roles = (payload.get(name) for name in ("sid", "name", "roles"))
         if (
             type(subject) is not str
+            or type(payload.get("jti")) is not str
             or type(session_id) is not str
             or type(username) is not str
             or type(roles) is not list

@@ -3,6 +3,7 @@
 Rule: an id stays with the user that it was given to. A user who can log in is imported with name
 and hash. A row that cannot log in is kept under its id, locked, so that the id is never used again.
 What does not fit is reported, by kind and by row. Nothing that a user could still use is changed.
+First all rows are read and checked, which locks nothing; then the new users are written.
 """
 
 import re
@@ -18,6 +19,7 @@ from restauth.core.names import CONTROL_CHARACTERS, MAX_CANONICAL_LENGTH, canoni
 from restauth.errors import ImportConflict
 from restauth.records import ImportedUser
 from restauth.storage.rest_auth_file import RestAuthFile, RestAuthRow, Value
+from restauth.storage.staging import Staging
 
 MAX_IMPORTED_ID = 2**53 - 1  # what a JSON number holds exactly; far below the largest id
 NO_HASH = "!"  # has the form of no hash, so no password matches it
@@ -45,73 +47,87 @@ class Report:
             examples.append((_shown(row.id), _shown(row.username)))
 
 
-class Target(Protocol):
-    """Where the users go: `storage.store.Importing`, or `EmptyTarget`."""
+class Accounts(Protocol):
+    """The accounts that are here: `storage.store.Store`, or `NoAccounts`."""
 
-    def find_name(self, user_id: int) -> str | None:
-        """The canonical name of the account with that id."""
+    def find_rivals(self, user_id: int, canonical_username: str) -> dict[int, str]:
+        """The accounts with that id or that name: their ids and canonical names."""
 
-    def find_owner(self, canonical_username: str) -> int | None:
-        """The id of the account with that name."""
 
-    def add(self, user: ImportedUser, now: int) -> None:
-        """Add the user under its own id."""
+class NoAccounts:
+    """A store without users, for a dry run before there is a database."""
+
+    def find_rivals(self, user_id: int, canonical_username: str) -> dict[int, str]:
+        """As `Accounts` says."""
+        return {}
+
+
+class Target(Accounts, Protocol):
+    """Where the users go: `storage.store.Importing`."""
+
+    def add(self, user: ImportedUser, now: int) -> bool:
+        """Add the user under its own id. False when the id or the name is taken."""
 
     def note_old_hash(self, kind: str, work: int, sample: str) -> None:
         """Keep the slowest hash of the kind."""
 
 
-class EmptyTarget:
-    """A store without users, in memory: for a dry run before there is a database."""
+class Import:
+    """One import: `check`, and then `write` if it is not a dry run."""
 
-    def __init__(self) -> None:
-        self._names: dict[int, str] = {}
-        self._owners: dict[str, int] = {}
+    def __init__(self, staging: Staging, hasher: Hasher) -> None:
+        self.report = Report()
+        self._staging = staging
+        self._hasher = hasher
+        self._slowest: dict[str, tuple[int, str]] = {}
 
-    def find_name(self, user_id: int) -> str | None:
-        """As `Target` says."""
-        return self._names.get(user_id)
+    def check(
+        self, source: RestAuthFile, accounts: Accounts, progress: Callable[[int], None]
+    ) -> None:
+        """Read and check all users of the source.
 
-    def find_owner(self, canonical_username: str) -> int | None:
-        """As `Target` says."""
-        return self._owners.get(canonical_username)
+        `progress` is called with the number of rows that are done. Raises ImportConflict when an id
+        or a name belongs to another user here; UnusableFile, StoreUnavailable.
+        """
+        for row in source.rows():
+            user = _read(row, self._hasher, self.report)
+            if user is not None:
+                self._stage(user, row, accounts)
+            self.report.users += 1
+            progress(self.report.users)
 
-    def add(self, user: ImportedUser, now: int) -> None:
-        """As `Target` says."""
-        self._names[user.id] = user.canonical_username
-        self._owners[user.canonical_username] = user.id
+    def write(self, target: Target, now: int) -> None:
+        """Write what was checked; it may be run again. An account that was made since then is
+        respected like one from before: raises ImportConflict."""
+        new = 0
+        for user in self._staging.new_users():
+            if target.add(user, now):
+                new += 1
+            else:
+                _refuse_conflict(user, target.find_rivals(user.id, user.canonical_username))
+        self.report.new = new
+        for kind, (work, sample) in self._slowest.items():
+            target.note_old_hash(kind, work, sample)
 
-    def note_old_hash(self, kind: str, work: int, sample: str) -> None:
-        """A dry run measures nothing."""
-
-
-def import_users(
-    source: RestAuthFile,
-    target: Target,
-    hasher: Hasher,
-    now: int,
-    progress: Callable[[int], None],
-) -> Report:
-    """Copy all users of the source. A user that is already in the target is not changed.
-
-    `progress` is called with the number of rows that are done. Raises ImportConflict when an id or
-    a name belongs to another user in the target; UnusableFile, StoreUnavailable.
-    """
-    report = Report()
-    slowest: dict[str, tuple[int, str]] = {}
-    for row in source.rows():
-        user = _read(row, hasher, report)
-        if user is not None:
-            report.new += _add(user, row, source, target, now, report)
-            old = old_hashes.parse(user.password_hash)
-            if old:
-                known = slowest.get(old.kind, (0, ""))
-                slowest[old.kind] = max(known, (old.work, user.password_hash))
-        report.users += 1
-        progress(report.users)
-    for kind, (work, sample) in slowest.items():
-        target.note_old_hash(kind, work, sample)
-    return report
+    def _stage(self, user: ImportedUser, row: RestAuthRow, accounts: Accounts) -> None:
+        """A user that is here already is not changed. Raises ImportConflict."""
+        owner, shown = self._staging.find_owner(user.canonical_username) or (user.id, "")
+        if owner != user.id:
+            is_same = shown == user.username
+            self.report.note(
+                "name of a lower id" if is_same else "name of a lower id but for case", row
+            )
+            user = _nameless(user.id)
+        staged = self._staging.find_name(user.id)
+        here = accounts.find_rivals(user.id, user.canonical_username)
+        _refuse_conflict(user, here if staged is None else {**here, user.id: staged})
+        if staged is None:
+            self._staging.add(user, is_new=not here)
+            self.report.new += not here
+        old = old_hashes.parse(user.password_hash)
+        if old:
+            known = self._slowest.get(old.kind, (0, ""))
+            self._slowest[old.kind] = max(known, (old.work, user.password_hash))
 
 
 def _read(row: RestAuthRow, hasher: Hasher, report: Report) -> ImportedUser | None:
@@ -165,30 +181,11 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
     return kind, None
 
 
-def _add(
-    user: ImportedUser,
-    row: RestAuthRow,
-    source: RestAuthFile,
-    target: Target,
-    now: int,
-    report: Report,
-) -> bool:
-    """Whether the user is new in the target. Raises ImportConflict."""
-    owner = target.find_owner(user.canonical_username)
-    if owner is not None and owner != user.id:
-        name = source.find_name(owner)
-        is_from_source = name is not None and canonical(name) == user.canonical_username
-        if owner > user.id or not is_from_source:
-            raise ImportConflict(f"The name of the user {user.id} belongs to another user here.")
-        is_same = name == user.username
-        report.note("name of a lower id" if is_same else "name of a lower id but for case", row)
-        user = _nameless(user.id)
-    here = target.find_name(user.id)
-    if here is None:
-        target.add(user, now)
-    elif here != user.canonical_username:
+def _refuse_conflict(user: ImportedUser, here: dict[int, str]) -> None:
+    if here.keys() - {user.id}:
+        raise ImportConflict(f"The name of the user {user.id} belongs to another user here.")
+    if here.get(user.id, user.canonical_username) != user.canonical_username:
         raise ImportConflict(f"The id {user.id} belongs to another user here.")
-    return here is None
 
 
 def _nameless(user_id: int) -> ImportedUser:

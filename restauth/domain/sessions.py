@@ -1,8 +1,9 @@
 """Sessions: begin one, issue and renew its tokens, end it.
 
 Rule: a session begins with a password that was just verified (or by the operator), and nothing
-prolongs it. A refresh token is used once: a later use of an older one means that it was stolen, and
-the session is ended. Whether a token is valid is decided by `domain.identification`.
+prolongs it. A refresh token is replaced at its first use; a use more than `REFRESH_GRACE` seconds
+later means that it was stolen, and the session is ended. Whether a token is valid is decided by
+`domain.identification`.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,12 @@ from restauth.errors import BadCredentials
 from restauth.records import OPERATOR, Account, Client, IssuedTokens, Session, User
 from restauth.storage.store import Store
 
-REFRESH_GRACE = 10  # seconds in which the last refresh token gives the same one again: a lost reply
+# Seconds in which a replaced refresh token gives the current one: a reply was lost, or several tabs
+# refresh at once. They are counted for each token from the time when it was replaced, and such a
+# use replaces nothing. So a thief gains no time by refreshing, neither with the stolen token nor
+# with its successors: of two clients that hold one token, the one that comes more than 10 s after
+# the other ends the session. A clock that was set back adds what it was set back by, 10 s at most.
+REFRESH_GRACE = 10
 
 
 class Sessions:
@@ -89,19 +95,19 @@ class Sessions:
         return self._issue(replace(proof, refresh_counter=None), now)
 
     def refresh(self, refresh_token: str, client: Client) -> IssuedTokens:
-        """A new access token and the next refresh token.
+        """A new access token and the current refresh token, after the one that was used.
 
         Raises BadCredentials, the same for all causes.
         """
         now = self._clock()
         claims = refresh_tokens.verify(refresh_token, self._find_key)
-        is_next, session = self._store.rotate_session(
-            claims.session_id, claims.counter, now, now + self._session_duration
+        was_current, session = self._store.rotate_session(
+            claims.session_id, claims.counter, now, now + self._session_duration, REFRESH_GRACE
         )
         if session is None:  # it has ended, or the user is locked
             self._audit.record(Event.REFRESH_FAILED, client, session_id=claims.session_id)
             raise BadCredentials
-        if not is_next and not _is_in_grace(claims, session, now):
+        if not was_current:
             self._store.end_session(session.id, session.user_id)
             self._audit.record(Event.REFRESH_REUSE, client, session.user_id, session_id=session.id)
             raise BadCredentials
@@ -167,12 +173,3 @@ class Sessions:
 
     def _find_key(self, kid: str) -> Key | None:
         return self._keys.find(kid, self._refresh_duration)
-
-
-def _is_in_grace(claims: RefreshClaims, session: Session, now: int) -> bool:
-    """Whether this is the refresh token just before the current one, used a moment after it."""
-    return (
-        session.refresh_counter == claims.counter + 1
-        and session.rotated_at is not None
-        and abs(now - session.rotated_at) <= REFRESH_GRACE
-    )

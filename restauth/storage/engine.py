@@ -31,6 +31,10 @@ class Engine(Protocol):
     def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """Run one statement as a transaction of its own. Raises StoreUnavailable."""
 
+    def write_if_free(self, sql: str, parameters: Mapping[str, object]) -> None:
+        """Run one statement like `write`, or leave it out: it never waits for another writer and
+        never fails, and a power failure may undo it. For what may be lost."""
+
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         """Run `work`, which runs statements: all of them take effect or none does, and no other
         writer comes between. What `work` returns is returned.

@@ -80,4 +80,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         WHERE substr(password_hash, 1, 19) <> '$bcrypt-sha256$v=2,' AND password_hash <> '!'
         """,
     ),
+    (
+        # When refresh tokens were replaced: for each second, the first counter that was. Rows that
+        # are older than the grace go at the next rotation of their session.
+        """
+        CREATE TABLE rotations (
+            session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            rotated_at INTEGER NOT NULL,
+            counter INTEGER NOT NULL,
+            PRIMARY KEY (session_id, rotated_at)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        INSERT INTO rotations (session_id, rotated_at, counter)
+        SELECT id, rotated_at, refresh_counter - 1 FROM sessions WHERE refresh_counter > 0
+        """,
+    ),
 )

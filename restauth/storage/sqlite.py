@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -61,6 +61,20 @@ class SQLite:
         """As the contract says."""
         with self._place_in_queue(), self._connection() as connection:
             return connection.execute(sql, parameters).fetchall()
+
+    def write_if_free(self, sql: str, parameters: Mapping[str, object]) -> None:
+        """As the contract says. A commit with `synchronous = NORMAL` does not wait for the disk."""
+        with suppress(StoreUnavailable), self._connection() as connection:
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:  # the connection can still read, so it is kept
+                if sqlite_file.result_code(error) not in _OPERATIONAL_CODES:
+                    raise
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         """As the contract says; `work` is run once, because it holds the only write lock.

@@ -5,14 +5,17 @@ in the SQL that SQLite and PostgreSQL share. A method is one transaction: what i
 writes cannot come apart. The store decides nothing; it says what it found. Times are epoch seconds.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from restauth.records import Account, FailureCount, ImportedUser, Session
-from restauth.storage.engine import Engine, Execute, Result, Row
+from restauth.storage.engine import Engine, Execute, Row
 
 MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends first
+# The use of a token is noted only when so many other sessions of the user were used since: a
+# session that is in use is then never the first to go, and hardly any request writes.
+UNNOTED_SESSIONS = MAX_SESSIONS // 2
 PRUNED_AT_ONCE = 100  # expired sessions that one login removes: bounds the time of its write lock
 LISTED_AT_ONCE = 1000
 # About 2 MB, beside one row for each account. The oldest rows go first, blocking ones last.
@@ -37,10 +40,28 @@ _LIST_USERS = _SELECT_ACCOUNT + "WHERE id > :last_id ORDER BY id LIMIT :limit"
 _FIND_SESSION = (
     _SELECT_SESSION + "WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL"
 )
+_USE_SESSION = """
+    SELECT
+        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
+        renewable_until, refresh_counter, rotated_at, peer, user_agent,
+        last_used_at < :now AND last_used_at <= (
+            SELECT others.last_used_at FROM sessions AS others
+            WHERE others.user_id = sessions.user_id
+            ORDER BY others.last_used_at DESC LIMIT 1 OFFSET :unnoted
+        )
+    FROM sessions JOIN users ON users.id = user_id
+    WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL
+    """
 _LIST_SESSIONS = (
     _SELECT_SESSION
     + "WHERE user_id = :user_id AND expires_at > :now ORDER BY last_used_at DESC, sessions.id"
 )
+# The counters between a replaced one and the current one were replaced at the same time or later.
+_FIND_ROTATION = """
+    SELECT 1 FROM rotations JOIN sessions ON sessions.id = session_id
+    WHERE session_id = :session_id AND counter <= :counter AND :counter < refresh_counter
+        AND abs(rotations.rotated_at - :now) <= :grace
+"""
 _END_SESSIONS = "DELETE FROM sessions WHERE user_id = :user_id RETURNING id"
 _DROP_RESET_CODES = "DELETE FROM reset_codes WHERE user_id = :user_id"
 _FIND_FAILURES = """
@@ -56,6 +77,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._read = engine.read
         self._write = engine.write
+        self._write_if_free = engine.write_if_free
         self._transaction = engine.transaction
         self.ping()
 
@@ -205,21 +227,14 @@ class Store:
 
     # Import
 
-    def import_users(self, work: Callable[["Importing"], Result], *, keep: bool) -> Result:
-        """Run a whole import in one transaction, which is undone at its end unless `keep`. `work`
-        may be run again, as the engine's contract says."""
+    def find_rivals(self, user_id: int, canonical_username: str) -> dict[int, str]:
+        """The accounts with that id or that name: their ids and canonical names."""
+        return _find_rivals(self._read, user_id, canonical_username)
 
-        def run(execute: Execute) -> Result:
-            result = work(Importing(execute))
-            if not keep:
-                raise _Undo(result)
-            return result
-
-        try:
-            return self._transaction(run)
-        except _Undo as undo:
-            undone: Result = undo.result
-            return undone
+    def import_users(self, work: Callable[["Importing"], object]) -> None:
+        """Write all users of an import in one transaction. `work` may be run again, as the engine's
+        contract says."""
+        self._transaction(lambda execute: work(Importing(execute)))
 
     def sample_old_hashes(self) -> list[str]:
         """The slowest hash of each older form, while a user still has such a hash."""
@@ -289,9 +304,22 @@ class Store:
         return self._transaction(work)
 
     def find_session(self, session_id: str, now: int) -> Session | None:
-        """The session, if it has not ended, and its user exists and is not locked."""
-        rows = self._read(_FIND_SESSION, {"session_id": session_id, "now": now})
-        return _session(rows[0]) if rows else None
+        """The session whose token is used now, if it has not ended, and its user exists and is not
+        locked."""
+        use = {"session_id": session_id, "now": now, "unnoted": UNNOTED_SESSIONS}
+        rows = self._read(_USE_SESSION, use)
+        if not rows:
+            return None
+        *columns, is_to_be_noted = rows[0]
+        if is_to_be_noted:
+            self._write_if_free(
+                """
+                UPDATE sessions SET last_used_at = :now
+                WHERE id = :session_id AND last_used_at < :now
+                """,
+                {"session_id": session_id, "now": now},
+            )
+        return _session(columns)
 
     def list_sessions(self, user_id: int, now: int) -> list[Session]:
         """The live sessions of the user, the one used last first."""
@@ -311,10 +339,21 @@ class Store:
         return bool(rows)
 
     def rotate_session(
-        self, session_id: str, counter: int, now: int, renewable_until: int
+        self, session_id: str, counter: int, now: int, renewable_until: int, grace: int
     ) -> tuple[bool, Session | None]:
-        """Move the session on to its next refresh token: of all that hold this counter, exactly
-        one gets True. And the session as it is then, if it is live."""
+        """Move the session on to its next refresh token, if the counter is the current one: of all
+        that hold it, exactly one does that.
+
+        Whether the counter was the current one at some time in the last `grace` seconds; and the
+        session as it is then, if it is live.
+        """
+        parameters = {
+            "session_id": session_id,
+            "counter": counter,
+            "now": now,
+            "renewable_until": renewable_until,
+            "grace": grace,
+        }
 
         def work(execute: Execute) -> tuple[bool, Session | None]:
             rows = execute(
@@ -329,15 +368,13 @@ class Store:
                 WHERE id = :session_id AND refresh_counter = :counter AND expires_at > :now
                 RETURNING id
                 """,
-                {
-                    "session_id": session_id,
-                    "counter": counter,
-                    "now": now,
-                    "renewable_until": renewable_until,
-                },
+                parameters,
             )
-            found = execute(_FIND_SESSION, {"session_id": session_id, "now": now})
-            return bool(rows), _session(found[0]) if found else None
+            if rows:
+                _note_rotation(execute, parameters)
+            found = execute(_FIND_SESSION, parameters)
+            was_current = bool(execute(_FIND_ROTATION, parameters))
+            return was_current, _session(found[0]) if found else None
 
         return self._transaction(work)
 
@@ -463,24 +500,14 @@ class Importing:
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
 
-    def find_name(self, user_id: int) -> str | None:
-        """The canonical name of the account with that id."""
-        rows = self._execute(
-            "SELECT canonical_username FROM users WHERE id = :user_id", {"user_id": user_id}
-        )
-        return rows[0][0] if rows else None
+    def find_rivals(self, user_id: int, canonical_username: str) -> dict[int, str]:
+        """As the method of `Store`."""
+        return _find_rivals(self._execute, user_id, canonical_username)
 
-    def find_owner(self, canonical_username: str) -> int | None:
-        """The id of the account with that name."""
+    def add(self, user: ImportedUser, now: int) -> bool:
+        """Add the user under its own id. New ids go on from the highest that was ever used. False
+        when the id or the name is taken."""
         rows = self._execute(
-            "SELECT id FROM users WHERE canonical_username = :canonical_username",
-            {"canonical_username": canonical_username},
-        )
-        return rows[0][0] if rows else None
-
-    def add(self, user: ImportedUser, now: int) -> None:
-        """Add the user under its own id. New ids go on from the highest that was ever used."""
-        self._execute(
             """
             INSERT INTO users (
                 id, username, canonical_username, password_hash, created_at, locked_at
@@ -489,9 +516,19 @@ class Importing:
                 :id, :username, :canonical_username, :password_hash, :now,
                 CASE WHEN :is_locked THEN :now END
             )
+            ON CONFLICT DO NOTHING
+            RETURNING id
             """,
-            {**asdict(user), "now": now},
+            {
+                "id": user.id,
+                "username": user.username,
+                "canonical_username": user.canonical_username,
+                "password_hash": user.password_hash,
+                "is_locked": user.is_locked,
+                "now": now,
+            },
         )
+        return bool(rows)
 
     def note_old_hash(self, kind: str, work: int, sample: str) -> None:
         """Keep the slowest hash of the kind."""
@@ -505,17 +542,39 @@ class Importing:
         )
 
 
-class _Undo(Exception):
-    """Ends a transaction without any effect, and carries its result."""
-
-    def __init__(self, result: Any) -> None:
-        super().__init__()
-        self.result = result
+def _find_rivals(execute: Execute, user_id: int, canonical_username: str) -> dict[int, str]:
+    rows = execute(
+        """
+        SELECT id, canonical_username FROM users
+        WHERE id = :user_id OR canonical_username = :canonical_username
+        """,
+        {"user_id": user_id, "canonical_username": canonical_username},
+    )
+    return dict(rows)
 
 
 def _end_access(execute: Execute, user_id: int) -> None:
     execute(_END_SESSIONS, {"user_id": user_id})
     execute(_DROP_RESET_CODES, {"user_id": user_id})
+
+
+def _note_rotation(execute: Execute, parameters: Mapping[str, object]) -> None:
+    """Note when the counter was replaced. One row a second is enough, so a client that refreshes
+    all the time makes no more than a few rows."""
+    execute(
+        """
+        DELETE FROM rotations
+        WHERE session_id = :session_id AND abs(rotated_at - :now) > :grace
+        """,
+        parameters,
+    )
+    execute(
+        """
+        INSERT INTO rotations (session_id, rotated_at, counter)
+        VALUES (:session_id, :now, :counter) ON CONFLICT (session_id, rotated_at) DO NOTHING
+        """,
+        parameters,
+    )
 
 
 def _put_failures(
@@ -565,7 +624,7 @@ def _account(row: Row) -> Account:
     return Account(user_id, username, password_hash, created_at, locked_at, version, _roles(roles))
 
 
-def _session(row: Row) -> Session:
+def _session(row: Sequence[Any]) -> Session:
     session_id, user_id, username, roles, *columns = row
     return Session(session_id, user_id, username, _roles(roles), *columns)
 

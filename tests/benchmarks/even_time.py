@@ -38,7 +38,7 @@ def main() -> None:
     services.accounts.lock(services.accounts.find_by_name("locked"))
     services._resources.store.add_user("cheap", "cheap", passwords.hash("python", 10), 0)
     old = ImportedUser(9, "old", "old", WERKZEUG, is_locked=False)
-    services._resources.store.import_users(lambda importing: importing.add(old, 0), keep=True)
+    services._resources.store.import_users(lambda importing: importing.add(old, 0))
     seconds: dict[str, list[float]] = {
         name: [] for name in ("unknown", "wrong", "locked", "cheap", "old")
     }

@@ -303,11 +303,12 @@ BAD_CLAIMS: dict[str, list[object]] = {
         *(None, float(NOW + DURATION), str(NOW + DURATION), {"a": 1}, float("inf")),
         *(10**30, NOW + DURATION + 1),
     ],
+    "jti": [None, 1, ["jti"]],
     "nbf": [NOW - 10, None],  # which we never give
 }
 BAD_PAYLOADS: dict[str, list[object]] = {
     **{name: [PAYLOAD | {name: one} for one in ones] for name, ones in BAD_CLAIMS.items()},
-    "missing": [without(PAYLOAD, name) for name in PAYLOAD if name != "jti"],
+    "missing": [without(PAYLOAD, name) for name in PAYLOAD],
     "expired when issued": [PAYLOAD | {"iat": NOW + 10, "exp": NOW + end} for end in (5, 10)],
     "no object": [[PAYLOAD], "7", None, {}],
     "text": [

@@ -16,7 +16,6 @@ from tests.core.inputs import CountedLock
 COST = 9
 EVEN = 1 << COST  # what every verification spends
 GRAIN = 1 << passwords.MIN_COST  # the least that can be spent
-PROBE = 1 << 6  # spent once, when an older form comes before the first login
 TICK = 2.0**-10  # seconds a round takes: exact in floating point
 
 CURRENT = passwords.hash("right", COST)
@@ -158,8 +157,41 @@ def test_every_verification_is_the_same_work(
 
 def test_the_pace_is_looked_at_once_before_the_first_login(work: Work) -> None:
     hasher, old = Hasher(COST, work.timer), pbkdf2(96)
-    assert work.of_login(hasher, "right", old) == EVEN + PROBE
+    assert work.of_login(hasher, "right", old) == EVEN + EVEN  # at the cost in force
     assert work.of_login(hasher, "right", old) == EVEN
+
+
+def test_the_start_measures_what_is_warm_and_undisturbed(work: Work) -> None:
+    """Each thing is slow when it is done first, and sometimes later."""
+    seen: dict[int, int] = {}
+    delay = Work()
+
+    def timer() -> float:
+        return work.timer() + delay.timer()
+
+    def disturb(rounds: int) -> None:
+        seen[rounds] = seen.get(rounds, 0) + 1
+        delay.rounds += 0 if seen[rounds] == 2 else 10 * EVEN
+
+    hasher, hashed = Hasher(COST, timer), {}
+    for module, name in ((bcrypt, "hashpw"), (hashlib, "pbkdf2_hmac")):
+        hashed[name] = getattr(module, name)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def hashpw(password: bytes, salt: bytes) -> bytes:
+            disturb(1)
+            digest: bytes = hashed["hashpw"](password, salt)
+            return digest
+
+        def pbkdf2_hmac(*arguments: Any) -> bytes:
+            disturb(2)
+            digest: bytes = hashed["pbkdf2_hmac"](*arguments)
+            return digest
+
+        patch.setattr(bcrypt, "hashpw", hashpw)
+        patch.setattr(hashlib, "pbkdf2_hmac", pbkdf2_hmac)
+        hasher.calibrate([pbkdf2(3 * EVEN)])
+    assert work.of_login(hasher, "x", None) == 3 * EVEN
 
 
 def test_the_pace_of_this_machine_decides_what_is_topped_up(

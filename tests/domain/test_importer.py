@@ -4,24 +4,28 @@ import itertools
 import json
 import re
 import sqlite3
-import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from hashlib import pbkdf2_hmac
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from restauth import AuthMiddleware, create_app
+from restauth.cli import importer as command_module
 from restauth.cli import main
 from restauth.core.hasher import Hasher
-from restauth.domain.importer import NO_HASH, EmptyTarget, Report, import_users
+from restauth.domain.importer import NO_HASH, NoAccounts, Report
+from restauth.domain.importer import Import as Importing
 from restauth.errors import BadCredentials, ImportConflict
 from restauth.records import Account
 from restauth.services import Services
 from restauth.storage import sqlite_file
 from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.storage.schema import MIGRATIONS
+from restauth.storage.staging import open_staging
 from tests import hash_samples
 from tests.conftest import CLIENT, ServicesFactory, basic, client_of
 from tests.hash_samples import write_rest_auth_file
@@ -266,6 +270,19 @@ def test_all_rows_are_counted_and_the_first_of_them_shown(import_: Import) -> No
     assert report.examples == {"no password": [(str(n), f"user {n}") for n in range(1, 21)]}
 
 
+@pytest.mark.parametrize("password", ["", "x" * 1025], ids=["empty", "too long"])
+def test_a_password_that_only_rest_auth_took_is_not_reported_and_needs_a_reset(
+    import_: Import, services: Services, password: str
+) -> None:
+    digest = pbkdf2_hmac("sha256", password.encode(), b"salt", 1).hex()
+    assert import_([(5, "miguel", f"pbkdf2:sha256:1$salt${digest}")]).troubles == {}
+    with pytest.raises(BadCredentials):
+        log_in(services, "miguel", password)
+    code = services.accounts.make_reset_code(services.accounts.find(5))
+    services.accounts.reset_password(code, "python", CLIENT)
+    assert log_in(services, "miguel").id == 5
+
+
 def test_the_slowest_hash_of_each_kind_is_kept_and_measured_at_each_start(
     import_: Import, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,15 +330,16 @@ def test_a_second_run_changes_nothing_but_brings_who_has_come_since(
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(
     import_: Import, services: Services
 ) -> None:
-    """In a store, or in memory before there is one."""
-    with open_rest_auth_file(write(MIXED)) as source:
-        expected = import_users(source, EmptyTarget(), services._hasher, 1, lambda done: None)
+    """In a store, or before there is one."""
+    with open_rest_auth_file(write(MIXED)) as source, open_staging() as staging:
+        users = Importing(staging, services._hasher)
+        users.check(source, NoAccounts(), lambda done: None)
     services.accounts.register("zoe", "python")
     before = everybody(services)
-    assert import_(MIXED, dry_run=True) == expected
+    assert import_(MIXED, dry_run=True) == users.report
     assert everybody(services) == before
     assert services.accounts.register("bob", "python") == 2
-    assert import_(MIXED) == expected
+    assert import_(MIXED) == users.report
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -361,6 +379,75 @@ def test_a_crash_half_way_leaves_nothing(services: Services) -> None:
         services.import_users(source, crash, dry_run=False)
     assert everybody(services) == []
     assert services.accounts.register("ada", "python") == 1
+
+
+def test_reading_locks_nothing_and_who_registers_meanwhile_is_respected(
+    services: Services, make_services: ServicesFactory
+) -> None:
+    """Another process writes after each row."""
+    other = make_services()
+    expected: list[int] = []
+    rows = [(number, f"imported {number}", PYTHON) for number in range(100, 104)]
+    for dry_run in (True, False):
+
+        def register(done: int) -> None:
+            name = f"user{len(expected)}"
+            expected.append(other.accounts.register(name, "python"))
+
+        with open_rest_auth_file(write(rows)) as source:
+            report = services.import_users(source, register, dry_run=dry_run)
+        assert (report.users, report.new) == (4, 4)
+    assert expected == list(range(1, 9))
+    assert ids(services) == [*expected, 100, 101, 102, 103]
+
+
+@pytest.mark.parametrize(
+    ("imported", "conflict"),
+    [((3, "Ada"), "The name of the user 3 "), ((2, "zoe"), "The id 2 ")],
+)
+def test_a_conflict_that_comes_while_the_rows_are_read_stops_all(
+    services: Services, imported: tuple[int, str], conflict: str
+) -> None:
+    services.accounts.register("susan", "python")
+
+    def register(done: int) -> None:
+        if done == 3:
+            services.accounts.register("ada", "python")
+
+    rows = [(1, "susan", PYTHON), (*imported, PYTHON), (9, "john", PYTHON)]
+    with open_rest_auth_file(write(rows)) as source, pytest.raises(ImportConflict, match=conflict):
+        services.import_users(source, register, dry_run=False)
+    assert ids(services) == [1, 2]
+
+
+def test_who_was_imported_while_the_rows_were_read_is_no_conflict(
+    import_: Import, services: Services, make_services: ServicesFactory
+) -> None:
+    def import_too(done: int) -> None:
+        if done == 2:
+            with open_rest_auth_file(Path("db.sqlite")) as source:
+                make_services().import_users(source, lambda done: None, dry_run=False)
+
+    with open_rest_auth_file(write([MIGUEL, SUSAN])) as source:
+        report = services.import_users(source, import_too, dry_run=False)
+    assert (report.users, report.new) == (2, 0)
+    assert ids(services) == [5, 9]
+
+
+def test_an_id_that_comes_twice_is_one_user_or_a_conflict(services: Services) -> None:
+    def run(*rows: tuple[object, ...]) -> Report:
+        Path("db.sqlite").unlink(missing_ok=True)
+        path = write_rest_auth_file(
+            Path("db.sqlite"), rows, table="CREATE TABLE users (id, username, password_hash)"
+        )
+        with open_rest_auth_file(path) as source:
+            return services.import_users(source, lambda done: None, dry_run=False)
+
+    with pytest.raises(ImportConflict, match="The id 5 "):
+        run(MIGUEL, (5, "susan", PYTHON))
+    assert ids(services) == []
+    report = run(MIGUEL, MIGUEL)
+    assert (report.users, report.new) == (2, 1)
 
 
 def test_no_row_is_kept_in_memory(import_: Import) -> None:
@@ -443,10 +530,10 @@ def test_columns_of_others_are_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_progress_is_said_once_a_second(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command([])  # so that the next ones have no file to make
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: 1000.0)
+        patch.setattr(command_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         assert command(MIXED).err == ""
     ticks = itertools.count(1000.0, 0.375)
-    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(command_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     done = command([(number, f"user {number}", PYTHON) for number in range(11, 111)], "--json")
     counts = [int(count) for count in re.findall(r"^restauth: (\d+) rows$", done.err, re.MULTILINE)]
     assert len(counts) == len(done.err.splitlines())

@@ -3,7 +3,11 @@
 Rule: which token is valid is for the tests of `domain.identification`.
 """
 
+import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,7 @@ from restauth.core.refresh_tokens import RefreshClaims
 from restauth.errors import BadCredentials
 from restauth.records import Account, Client, IssuedTokens, Session
 from restauth.services import Services
+from restauth.storage import sqlite
 from restauth.testing import Clock
 from tests.conftest import CLIENT, ServicesFactory
 from tests.domain.actions import (
@@ -150,10 +155,26 @@ def test_a_lost_answer_is_given_again_for_ten_seconds(
     refresh(services, refresh(services, second))
 
 
+@pytest.mark.parametrize("pace", [0, 1, 2, -2], ids=["at once", "1 s", "2 s", "clock set back"])
+def test_several_tabs_with_tokens_of_the_last_ten_seconds_all_get_the_current_one(
+    make_services: ServicesFactory, services: Services, clock: Clock, pace: int
+) -> None:
+    tabs = [start(services)]
+    clock.advance(1000)
+    for _ in range(5):
+        tabs.append(refresh(services, tabs[-1]))
+        clock.advance(pace)
+    for process in (services, make_services()):
+        for tab in tabs[:-1]:
+            assert refresh(process, tab).refresh_token == tabs[-1].refresh_token
+    assert session_of(services, tabs[-1].token).refresh_counter == 5
+    refresh(services, tabs[-1])
+
+
 @pytest.mark.parametrize(
     ("uses", "passed"),
-    [(1, 11), (1, -11), (2, 0)],
-    ids=["11 s", "clock set back by 11 s", "two turns old"],
+    [(1, 11), (1, -11), (2, 11), (2, -11)],
+    ids=["11 s", "clock set back by 11 s", "two turns old", "two turns, clock set back"],
 )
 def test_a_refresh_token_that_was_used_before_ends_its_session_and_no_other(
     services: Services, clock: Clock, uses: int, passed: int
@@ -167,6 +188,18 @@ def test_a_refresh_token_that_was_used_before_ends_its_session_and_no_other(
     expect_no_refresh(services, first)
     expect_dead(services, first, current)
     refresh(services, other)
+
+
+def test_a_thief_gains_no_time_by_refreshing(services: Services, clock: Clock) -> None:
+    """With the stolen token again and again, and with each successor that it got."""
+    stolen = thiefs = start(services)
+    refresh(services, stolen)
+    for _ in range(10):
+        clock.advance(1)
+        thiefs = refresh(services, refresh(services, stolen))
+    clock.advance(1)
+    expect_no_refresh(services, stolen)
+    expect_dead(services, stolen, thiefs)
 
 
 def test_a_repeated_answer_prolongs_no_grace(services: Services, clock: Clock) -> None:
@@ -340,6 +373,33 @@ def test_what_ends_all_sessions_does_so_at_once_in_every_process_and_for_a_login
                 process.sessions.issue(proof, CLIENT)
         with pytest.raises(BadCredentials):
             process.sessions.start(account, CLIENT)
+
+
+def test_a_session_in_use_outlives_any_number_of_new_logins(
+    services: Services, account: Account, clock: Clock
+) -> None:
+    used, unused = issue(services), issue(services)
+    for _ in range(250):
+        clock.advance(2)  # all within the life of one token
+        services.sessions.issue(account, CLIENT)
+        assert is_valid(services, used.token)
+    expect_dead(services, unused)
+
+
+def test_a_use_that_cannot_be_noted_delays_and_fails_nothing(
+    services: Services, account: Account, clock: Clock, tmp_path: Path
+) -> None:
+    used = issue(services)
+    clock.advance(1)
+    for _ in range(60):
+        services.sessions.issue(account, CLIENT)
+    with closing(sqlite3.connect(tmp_path / "restauth.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert all(is_valid(services, used.token) for _ in range(20))
+        assert time.monotonic() - began < sqlite.BUSY_TIMEOUT / 1000
+    assert session_of(services, used.token).last_used_at < clock.now  # noted now, and seen next
+    assert session_of(services, used.token).last_used_at == clock.now
 
 
 # HEAD

@@ -136,6 +136,24 @@ class EngineContract:
         ((number,),) = engine.read("SELECT created_at FROM users", {})
         assert number == 101 * 5 * MAX_WRITERS
 
+    def test_a_write_that_may_be_lost_waits_for_no_one_and_fails_never(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        sql = "UPDATE users SET created_at = created_at + 1"
+
+        def work(execute: Execute) -> None:
+            add(execute, "ada")
+            engine.write_if_free(sql, {})  # else this would wait for itself
+
+        for _ in range(MAX_WRITERS + 1):
+            with pytest.raises(self.driver_error):
+                engine.write_if_free("UPDATE users SET nothing = 1", {})
+        other.transaction(work)
+        assert engine.read("SELECT created_at FROM users", {}) == [(0,)]
+        engine.write_if_free(sql, {})
+        assert other.read("SELECT created_at FROM users", {}) == [(1,)]
+        add(engine.write, "susan")
+
     def test_the_identity_is_that_of_the_database(
         self, engine: Engine, other: Engine, open_engine: OpenEngine
     ) -> None:

@@ -83,12 +83,20 @@ def test_columns_that_rest_auth_never_had_are_named(
         assert [row.id for row in file.rows()] == [1]
 
 
-def test_names_are_found_by_id_if_they_are_text_even_between_two_rows(path: Path) -> None:
-    write_rest_auth_file(path, [MIGUEL, (2, b"blob", None), (3, None, None), (4, "é", None)])
-    with open_rest_auth_file(path) as file:
-        names = [file.find_name(5 - int(str(row.id))) for row in file.rows()]
-        assert names == ["é", None, None, "miguel"]
-        assert file.find_name(5) is None
+def test_a_long_text_is_cut_and_stays_too_long_and_text(path: Path) -> None:
+    limit = module.MAX_TEXT_LENGTH
+    texts = ["x" * limit, "x" * 99_999, "\0" * limit, "x" + "\U0001f40e" * limit]
+    write_rest_auth_file(path, [(number, text, text) for number, text in enumerate(texts)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO users VALUES (9, CAST(zeroblob(9999) AS TEXT), x'00')")
+        connection.execute(
+            "UPDATE users SET username = CAST(replace(hex(zeroblob(9999)), '00', x'ff') AS TEXT)"
+            " WHERE id = 9"
+        )
+    for row in read(path):
+        assert isinstance(row.username, bytes)
+        assert len(row.username.decode()) > 255
+        assert len(row.username) <= 3 * limit
 
 
 @pytest.mark.parametrize("name", ["db.sqlite?mode=rwc", "a#b%41 c", "ünï"])
@@ -132,6 +140,74 @@ def test_a_program_that_writes_meanwhile_is_not_held_up(path: Path) -> None:
             with writer:
                 writer.execute(INSERT_SUSAN)
             assert list(rows) == []  # all rows are of one moment
+
+
+# A hostile file
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+HOSTILE = {
+    "view without end": [
+        f"CREATE VIEW users (id, username, password_hash) AS {NUMBERS} SELECT i, 'a', 'b' FROM n"
+    ],
+    "view in capitals": ["CREATE VIEW USERS (id, username, password_hash) AS SELECT 1, 'a', 'b'"],
+    "virtual table": ["CREATE VIRTUAL TABLE users USING fts4(id, username, password_hash)"],
+    "id computed": ["CREATE TABLE users (x, id AS (x), username, password_hash)"],
+    "name computed": [
+        "CREATE TABLE users (id, username AS (hex(zeroblob(99999999))) STORED, password_hash)"
+    ],
+    "hash computed": ["CREATE TABLE users (id, username, password_hash AS (hex(zeroblob(9e8))))"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statements", HOSTILE.values(), ids=HOSTILE)
+def test_only_a_table_of_stored_values_is_read(path: Path, statements: list[str]) -> None:
+    execute(path, *statements)
+    expect_refusal(path, "has no ")
+
+
+def test_other_columns_cost_nothing_and_may_hold_anything(path: Path) -> None:
+    execute(
+        path,
+        "CREATE TABLE users (id, photo, username, password_hash, big AS (hex(zeroblob(9e7))))",
+        "INSERT INTO users VALUES (1, zeroblob(9999999), 'miguel', 'x')",
+    )
+    assert read(path) == [RestAuthRow(1, b"miguel", b"x")]
+
+
+def test_a_value_beyond_the_limit_is_one_line(path: Path) -> None:
+    execute(path, ANY_TYPE, "INSERT INTO users VALUES (1, zeroblob(1000001), 'x')")
+    expect_refusal(path, "too big")
+
+
+def test_more_rows_than_the_limit_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 3)
+    assert len(read(write_rest_auth_file(path, [(n, "x", "y") for n in range(3)]))) == 3
+    execute(path, "INSERT INTO users VALUES (7, 'susan', 'x')")
+    expect_refusal(path, "more than 3 users")
+
+
+def test_a_row_that_does_not_come_is_not_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of such a table are all read and sorted before the first one comes."""
+    write_rest_auth_file(path, [(n, "x", "y") for n in range(20_000)], table=ANY_TYPE)
+    monkeypatch.setattr(module, "STEPS", 1000)
+    assert len(read(path)) == 20_000
+    monkeypatch.setattr(module, "MAX_STEPS_OF_A_ROW", 20)
+    expect_refusal(path, "interrupted")
+
+
+def test_no_memory_is_one_line(path: Path) -> None:
+    write_rest_auth_file(path, [MIGUEL])
+    with pytest.raises(UnusableFile, match="no memory"), open_rest_auth_file(path):
+        raise MemoryError  # as the driver does for SQLITE_NOMEM
 
 
 # What is refused

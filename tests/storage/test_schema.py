@@ -10,12 +10,13 @@ import pytest
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 
 # A start compares the tables with these very texts: one blank more locks every old file out.
-SHIPPED = ["a0a927c11792aa7b", "211b33f84f7c08c0", "4326d906921076a2"]
+SHIPPED = ["a0a927c11792aa7b", "211b33f84f7c08c0", "4326d906921076a2", "94dc5c8851cd89c1"]
 
 USER = "INSERT INTO users (username, canonical_username, password_hash, created_at) VALUES "
 SESSION = "INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_at) VALUES "
 CODE = "INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at) VALUES "
 FAILURES = "INSERT INTO failures (name, peer, count, counted_from, blocked_until, is_kept) VALUES "
+ROTATION = "INSERT INTO rotations (session_id, rotated_at, counter) VALUES "
 OLD_HASH = "INSERT INTO old_hashes (kind, work, sample) VALUES "
 
 
@@ -27,6 +28,7 @@ def connection() -> Iterator[sqlite3.Connection]:
         run(connection, *(statement for migration in MIGRATIONS for statement in migration))
         run(connection, USER + "('Miguel', 'miguel', 'hash', 0), ('Susan', 'susan', 'hash', 0)")
         run(connection, SESSION + "('sid', 1, 0, 0, 1)", CODE + "(1, 'selector', 'digest', 1)")
+        run(connection, ROTATION + "('sid', 0, 0)")
         run(connection, FAILURES + "('miguel', '', 1, 0, 0, 0)", OLD_HASH + "('kind', 1, 's')")
         yield connection
 
@@ -70,6 +72,10 @@ REFUSED = [
     "UPDATE sessions SET renewable_until = NULL",
     "UPDATE sessions SET peer = NULL",
     "UPDATE sessions SET user_agent = NULL",
+    ROTATION + "('sid', 0, 1)",  # a second twice
+    ROTATION + "('s', 0, 0)",  # of no session
+    ROTATION + "('sid', 'now', 0)",
+    ROTATION + "('sid', 1, NULL)",
     CODE + "(3, 's', 'digest', 1)",  # a code without a user
     CODE + "(1, 's', 'digest', 1)",  # two codes of one user
     CODE + "(2, 'selector', 'digest', 1)",  # a selector twice
@@ -97,7 +103,8 @@ def test_the_tables_refuse_what_cannot_be(connection: sqlite3.Connection) -> Non
 
 def test_what_is_a_users_goes_with_the_user(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM users")
-    assert rows(connection, "sessions") == rows(connection, "reset_codes") == []
+    for table in ("sessions", "rotations", "reset_codes"):
+        assert rows(connection, table) == [], table
 
 
 def test_the_second_migration_keeps_all_rows_and_gives_them_a_meaning() -> None:
@@ -117,3 +124,15 @@ def test_the_second_migration_keeps_all_rows_and_gives_them_a_meaning() -> None:
             ("s2", 2, 7, 8, 2000, None, None, 2000, "", ""),
         ]
         assert rows(connection, "reset_codes") == rows(connection, "failures") == []
+
+
+def test_the_fourth_migration_knows_the_last_rotation_of_every_session() -> None:
+    """A tab that shows the token before, while the service is updated, logs nobody out."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        run(connection, *(statement for migration in MIGRATIONS[:3] for statement in migration))
+        run(connection, USER + "('Miguel', 'miguel', 'hash', 5)")
+        run(connection, SESSION + "('s1', 1, 7, 8, 1000), ('s2', 1, 7, 8, 9), ('s3', 1, 7, 8, 9)")
+        run(connection, "UPDATE sessions SET refresh_counter = 3, rotated_at = 8 WHERE id = 's1'")
+        run(connection, "UPDATE sessions SET refresh_counter = 0, rotated_at = 8 WHERE id = 's2'")
+        run(connection, *MIGRATIONS[3])
+        assert rows(connection, "rotations") == [("s1", 8, 2)]

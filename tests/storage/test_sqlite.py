@@ -83,8 +83,12 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
 
     def work(execute: Execute) -> None:  # holds the first connection
         assert pragmas(execute) == pragmas(engine.read) == expected
+        engine.write_if_free("UPDATE users SET username = 'x'", {})  # in vain, on the second one
+        assert pragmas(engine.read) == expected
 
     engine.transaction(work)
+    engine.write_if_free("UPDATE users SET username = 'x'", {})
+    assert pragmas(engine.read) == expected
 
 
 def test_a_thread_for_each_request_costs_no_connection_for_each(
@@ -186,6 +190,27 @@ def no_more_pages(engine: SQLite) -> Iterator[None]:
 def no_more_bytes(engine: SQLite) -> AbstractContextManager[None]:
     """EFBIG from the system; but readers need the WAL index."""
     return largest_file(WAL_INDEX)
+
+
+@pytest.mark.parametrize("full_disk", ["no_more_pages", "no_more_bytes"])
+def test_a_write_that_may_be_lost_is_lost_on_a_full_disk_and_keeps_its_connection(
+    engine: SQLite, monkeypatch: pytest.MonkeyPatch, full_disk: str
+) -> None:
+    with {"no_more_pages": no_more_pages, "no_more_bytes": no_more_bytes}[full_disk](engine):
+        assert names(engine.read) == ["miguel"]
+        made = calls_of(monkeypatch, sqlite3, "connect")
+        for _ in range(9):
+            engine.write_if_free(
+                "UPDATE users SET password_hash = :large", {"large": "x" * 10 * PAGE}
+            )
+        assert names(engine.read) == ["miguel"]
+        assert made == []
+
+
+def test_a_write_that_may_be_lost_is_lost_with_the_file(engine: SQLite, path: Path) -> None:
+    engine._next_look = 0
+    path.unlink()
+    engine.write_if_free("UPDATE users SET username = 'x'", {})
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ PEER = "192.0.2.7"
 NEW_FORM = "$bcrypt-sha256$v=2,t=2b,r=4$"  # how a hash begins that is not old
 MIGUEL = Account(1, "Miguel", "hash of Miguel", NOW, None, 1, ())
 SUSAN = Account(2, "Susan", "hash of Susan", NOW, None, 1, ())
-TABLES = ("users", "sessions", "reset_codes", "failures", "old_hashes")
+TABLES = ("users", "sessions", "rotations", "reset_codes", "failures", "old_hashes")
+GRACE = 10
 
 Counts = dict[tuple[str, str], FailureCount | None]
 Together = Callable[[Callable[[Store, int], object]], list[Any]]
@@ -39,6 +40,7 @@ class Wrapper:
         self.inner = engine
         self.identity = engine.identity
         self.read, self.write = engine.read, engine.write
+        self.write_if_free = engine.write_if_free
         self.backup, self.close = engine.backup, engine.close
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
@@ -108,6 +110,12 @@ REFRESHABLE = replace(
 )
 
 
+def rotate(
+    store: Store, counter: int, now: int = NOW, renewable_until: int = END, session_id: str = "sid"
+) -> tuple[bool, Session | None]:
+    return store.rotate_session(session_id, counter, now, renewable_until, GRACE)
+
+
 def give_code(store: Store, user: Account, selector: str = "selector") -> None:
     assert store.set_reset_code(user.id, selector, f"digest of {selector}", NOW + 3600)
 
@@ -161,7 +169,7 @@ TRANSACTIONS: dict[str, Callable[[Store], object]] = {
     "reset": lambda store: store.use_reset_code("selector", "new", NOW),
     "lock": lambda store: store.lock_user(1, NOW),
     "login": lambda store: store.add_session(session_of(MIGUEL, "new"), 1),
-    "refresh": lambda store: store.rotate_session("sid", 0, NOW, END)[0],
+    "refresh": lambda store: rotate(store, 0)[0],
     "roles": lambda store: store.change_roles(1, lambda _: ("admin",)),
     "failures": lambda store: store.change_failures("miguel", PEER, count_one, NOW),
 }
@@ -171,7 +179,6 @@ RACES: dict[str, Callable[[Store, int], bool]] = {
     "name": lambda store, number: store.add_user("Ada", "ada", f"hash {number}", NOW) is not None,
     "password": lambda store, number: store.set_password_hash(1, f"hash {number}", 1),
     "reset": lambda store, number: store.use_reset_code("selector", f"hash {number}", NOW),
-    "refresh": lambda store, number: store.rotate_session("sid", 0, NOW + number, END)[0],
 }
 
 
@@ -323,35 +330,33 @@ class StoreContract:
 
     # Import
 
-    @pytest.mark.parametrize("keep", [True, False])
-    def test_an_import_is_kept_whole_or_undone_whole(
-        self, engine: Engine, store: Store, *, keep: bool
+    def test_an_import_is_written_whole_and_changes_no_account(
+        self, engine: Engine, store: Store
     ) -> None:
-        def work(users: Importing) -> str:
-            assert (users.find_name(1), users.find_name(7)) == ("miguel", None)
-            assert (users.find_owner("miguel"), users.find_owner("ada")) == (1, None)
-            users.add(ImportedUser(7, "Ada", "ada", "old", is_locked=False), NOW)
-            users.add(ImportedUser(9, "#9", "NAMELESS 9", "!", is_locked=True), NOW)
+        def work(users: Importing) -> None:
+            assert users.add(ImportedUser(7, "Ada", "ada", "old", is_locked=False), NOW)
+            assert users.add(ImportedUser(9, "#9", "NAMELESS 9", "!", is_locked=True), NOW)
             for work, sample in ((5, "cheap"), (9, "dear"), (7, "middle")):
                 users.note_old_hash("kind", work, sample)
-            assert (users.find_name(7), users.find_owner("ada")) == ("ada", 7)
-            return "done"
+            for user_id, name in ((1, "new"), (8, "miguel"), (7, "ada")):
+                assert not users.add(ImportedUser(user_id, name, name, "x", is_locked=False), NOW)
+                assert users.find_rivals(user_id, name) != {}
+            assert users.find_rivals(7, "miguel") == {1: "miguel", 7: "ada"}
 
         for user_id in (1, 2):
             store.set_password_hash(user_id, NEW_FORM)
-        before = everything(engine)
-        assert store.import_users(work, keep=keep) == "done"
-        if keep:
-            ada = Account(7, "Ada", "old", NOW, None, 1, ())
-            nameless = Account(9, "#9", "!", NOW, NOW, 1, ())
-            assert list(store.list_users())[2:] == [ada, nameless]
-            assert store.sample_old_hashes() == ["dear"]
-            store.set_password_hash(7, NEW_FORM)
-            assert store.delete_user(9)
-        else:
-            assert everything(engine) == before
+        before = list(store.list_users())
+        store.import_users(work)
+        ada = Account(7, "Ada", "old", NOW, None, 1, ())
+        nameless = Account(9, "#9", "!", NOW, NOW, 1, ())
+        assert list(store.list_users()) == [*before, ada, nameless]
+        assert store.find_rivals(9, "NAMELESS 9") == {9: "NAMELESS 9"}
+        assert store.find_rivals(3, "john") == {}
+        assert store.sample_old_hashes() == ["dear"]
+        store.set_password_hash(7, NEW_FORM)
+        assert store.delete_user(9)
         assert store.sample_old_hashes() == []
-        assert add(store, "John").id == (10 if keep else 3)
+        assert add(store, "John").id == 10
 
     def test_an_import_that_raises_is_undone(self, engine: Engine, store: Store) -> None:
         def work(users: Importing) -> None:
@@ -360,7 +365,7 @@ class StoreContract:
 
         before = everything(engine)
         with pytest.raises(KeyboardInterrupt):
-            store.import_users(work, keep=True)
+            store.import_users(work)
         assert everything(engine) == before
 
     # Sessions
@@ -398,7 +403,7 @@ class StoreContract:
         assert store.add_session(REFRESHABLE, 1)
         engine.write("UPDATE users SET locked_at = 0", {})
         assert store.find_session("sid", NOW) is None
-        assert store.rotate_session("sid", 0, NOW, END)[1] is None
+        assert rotate(store, 0)[1] is None
 
     def test_tokens_renew_each_other_only_as_long_as_the_session_says(self, store: Store) -> None:
         assert store.add_session(REFRESHABLE, 1)
@@ -407,7 +412,7 @@ class StoreContract:
         # It lives on: a refresh token prolongs it.
         touched = replace(REFRESHABLE, last_used_at=NOW + 3599)
         assert store.find_session("sid", NOW + 3600) == touched
-        assert store.rotate_session("sid", 0, NOW + 3600, NOW + 7200)[0]
+        assert rotate(store, 0, NOW + 3600, NOW + 7200)[0]
         assert store.touch_session("sid", NOW + 7199)
         assert not store.touch_session("sid", NOW + 7200)
 
@@ -420,29 +425,60 @@ class StoreContract:
         now = NOW + 60
         turned = replace(REFRESHABLE, refresh_counter=1, rotated_at=now, last_used_at=now)
         renewed = replace(turned, renewable_until=renewable)
-        assert store.rotate_session("sid", 0, now, until) == (True, renewed)
+        assert rotate(store, 0, now, until) == (True, renewed)
         assert store.find_session("sid", NOW) == renewed
         assert store.find_session("other", NOW) == session_of(SUSAN, "other")
 
     @pytest.mark.parametrize(
-        ("session_id", "counter", "now"),
+        ("session_id", "counter", "now", "was_current"),
         [
-            pytest.param("sid", 0, NOW, id="the turn before"),
-            pytest.param("sid", 2, NOW, id="a turn to come"),
-            pytest.param("sid", 1, END, id="after its end"),
-            pytest.param("SID", 1, NOW, id="another session"),
-            pytest.param("without", 0, NOW, id="no refresh token"),
+            pytest.param("sid", 0, NOW + 1, True, id="the turn before"),
+            pytest.param("sid", 0, NOW + 11, True, id="the turn before, in its last second"),
+            pytest.param("sid", 0, NOW + 12, False, id="the turn before, later"),
+            pytest.param("sid", 0, NOW - 9, True, id="the clock was set back"),
+            pytest.param("sid", 0, NOW - 10, False, id="the clock was set back far"),
+            pytest.param("sid", 2, NOW + 1, False, id="a turn to come"),
+            pytest.param("sid", 1, END, False, id="after its end"),
+            pytest.param("SID", 1, NOW + 1, False, id="another session"),
+            pytest.param("without", 0, NOW + 1, False, id="no refresh token"),
         ],
     )
     def test_no_other_turn_is_given_on(
-        self, engine: Engine, store: Store, session_id: str, counter: int, now: int
+        self,
+        engine: Engine,
+        store: Store,
+        session_id: str,
+        counter: int,
+        now: int,
+        *,
+        was_current: bool,
     ) -> None:
         assert store.add_session(REFRESHABLE, 1)
         begin(store, MIGUEL, "without")
-        assert store.rotate_session("sid", 0, NOW + 1, NOW + 3601)[0]
+        assert rotate(store, 0, NOW + 1, NOW + 3601)[0]
         before, found = everything(engine), store.find_session(session_id, now)
-        assert store.rotate_session(session_id, counter, now, END) == (False, found)
+        assert rotate(store, counter, now, END, session_id) == (was_current, found)
         assert everything(engine) == before
+
+    def test_every_turn_of_the_last_seconds_was_current_and_costs_a_row_a_second(
+        self, engine: Engine, store: Store
+    ) -> None:
+        assert store.add_session(REFRESHABLE, 1)
+        for turn in range(60):  # four of them a second
+            assert rotate(store, turn, NOW + turn // 4)[0]
+        last = NOW + 14
+        assert len(engine.read("SELECT * FROM rotations", {})) == GRACE + 1
+        was_current = [rotate(store, turn, last)[0] for turn in range(60)]
+        assert was_current == [turn // 4 >= 14 - GRACE for turn in range(60)]
+
+    def test_a_turn_stays_old_after_the_clock_was_set_back_and_has_caught_up(
+        self, store: Store
+    ) -> None:
+        assert store.add_session(REFRESHABLE, 1)
+        assert rotate(store, 0, NOW + 3600)[0]
+        assert rotate(store, 1, NOW)[0]
+        assert [rotate(store, turn, NOW + 5)[0] for turn in (0, 1)] == [False, True]
+        assert not rotate(store, 0, NOW + 3600)[0]
 
     def test_sessions_are_ended_by_their_own_user_and_once(
         self, engine: Engine, store: Store
@@ -466,6 +502,47 @@ class StoreContract:
         engine.write("UPDATE sessions SET last_used_at = :now WHERE id <> 'm42'", {"now": NOW + 1})
         begin(store, MIGUEL, "new", now=NOW + 3)
         assert session_ids(engine) == (names | {"new", "s1"}) - {"m42"}
+
+    def test_a_session_in_use_is_not_ended_by_new_ones_and_few_uses_are_written(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        notes = []
+
+        def note(sql: str, parameters: Mapping[str, object]) -> None:
+            notes.append(parameters)
+            engine.write_if_free(sql, parameters)
+
+        monkeypatch.setattr(store, "_write_if_free", note)
+        begin(store, SUSAN, "s1")
+        begin(store, MIGUEL, "m", now=NOW)
+        logins = 4 * MAX_SESSIONS
+        for number in range(1, logins + 1):
+            begin(store, MIGUEL, f"m{number}", now=NOW + number)
+            for _ in range(3):
+                assert store.find_session("m", NOW + number) is not None
+                assert store.find_session("s1", NOW + number) is not None
+            assert len(notes) <= number // (MAX_SESSIONS // 2 - 1)
+        assert session_ids(engine) == {"s1", "m"} | {
+            f"m{number}" for number in range(logins - MAX_SESSIONS + 2, logins + 1)
+        }
+        assert {note["session_id"] for note in notes} == {"m"}
+        # Without the uses, it is the next one to go.
+        begin(store, MIGUEL, *(f"n{number}" for number in range(MAX_SESSIONS)), now=NOW + 9999)
+        assert "m" not in session_ids(engine)
+
+    def test_no_use_is_noted_before_the_time_of_the_last_one(
+        self, engine: Engine, store: Store
+    ) -> None:
+        """The clock was set back: the note would be a step down."""
+        begin(store, MIGUEL, *(f"m{number}" for number in range(MAX_SESSIONS)))
+        before = everything(engine)
+        for now in (NOW, NOW - 60):
+            assert store.find_session("m0", now) is not None
+        assert everything(engine) == before
+        assert store.find_session("m0", NOW + 1) is not None
+        assert engine.read("SELECT id FROM sessions WHERE last_used_at > :now", {"now": NOW}) == [
+            ("m0",)
+        ]
 
     def test_the_new_session_is_never_the_one_that_ends_and_a_refused_one_ends_none(
         self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -642,20 +719,25 @@ class StoreContract:
 
     @pytest.mark.parametrize("name", RACES)
     def test_of_those_who_act_at_once_exactly_one_is_served(
-        self, engine: Engine, store: Store, together: Together, name: str
+        self, store: Store, together: Together, name: str
     ) -> None:
-        assert store.add_session(REFRESHABLE, 1)
         give_code(store, MIGUEL)
         outcomes = together(RACES[name])
         assert sorted(outcomes) == [False] * 7 + [True]
         winner = outcomes.index(True)
-        if name == "refresh":
-            rows = engine.read("SELECT refresh_counter, rotated_at FROM sessions", {})
-            assert rows == [(1, NOW + winner)]
-        else:
-            changed = [user for user in store.list_users() if user not in (MIGUEL, SUSAN)]
-            assert [user.password_hash for user in changed] == [f"hash {winner}"]
-            assert changed[0].password_version == (1 if name == "name" else 2)
+        changed = [user for user in store.list_users() if user not in (MIGUEL, SUSAN)]
+        assert [user.password_hash for user in changed] == [f"hash {winner}"]
+        assert changed[0].password_version == (1 if name == "name" else 2)
+
+    def test_of_those_who_refresh_at_once_exactly_one_turns_the_session(
+        self, engine: Engine, store: Store, together: Together
+    ) -> None:
+        assert store.add_session(REFRESHABLE, 1)
+        outcomes = together(lambda each, number: rotate(each, 0, NOW + number))
+        ((counter, at),) = engine.read("SELECT refresh_counter, rotated_at FROM sessions", {})
+        assert counter == 1
+        assert engine.read("SELECT * FROM rotations", {}) == [("sid", at, 0)]
+        assert outcomes == [(True, store.find_session("sid", NOW))] * 8
 
     def test_changes_at_once_are_all_made(
         self, engine: Engine, store: Store, together: Together
@@ -744,6 +826,7 @@ def test_no_statement_reads_a_table_from_end_to_end(
     fail(store, "susan", PEER)
     put(store, "miguel", PEER, None)
     store.find_failures("miguel", PEER)
+    store.find_rivals(1, "miguel")
     store.reset_failures("miguel")
     store.delete_user(1, 3)
     plans = [
