@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from restauth import settings
 from restauth.core import authorization, peers
-from restauth.errors import UnknownUser
+from restauth.errors import BadCredentials, UnknownUser
 from restauth.records import OPERATOR, Account, Client, IssuedTokens, User
 from restauth.services import Services, build_stateless, start_services
 from restauth.settings import Settings, SettingsKeywords
@@ -78,7 +78,7 @@ class Service:
     ) -> Guard:
         """The app, guarded. The arguments are those of `AuthMiddleware`. Raises InvalidSetting,
         UnusableKeyRing."""
-        rules = parse_guard_rules(required, role, exempt)
+        rules = parse_guard_rules(app, required, role, exempt)
         if settings.read_flag("stateless", stateless):
             identification = build_stateless(self.settings, self._services.clock)
             return Guard(app, identification.identify, rules, self.settings)
@@ -132,7 +132,9 @@ class Service:
         `peer` is the network address of the client, which the throttle counts. Raises
         BadCredentials, Throttled, Busy.
         """
-        text = authorization_header or ""
+        text = "" if authorization_header is None else authorization_header
+        if not isinstance(text, str) or not isinstance(peer, str):
+            raise BadCredentials
         claim = authorization.parse(text, authorization.scheme_of(text)) if text else None
         caller = self._services.identification.identify(claim, Client(peers.show(peer)))
         return caller.user if caller else None
@@ -177,7 +179,7 @@ class AuthMiddleware:
         **keywords: Unpack[SettingsKeywords],
     ) -> None:
         loaded = settings.load(os.environ, keywords)
-        rules = parse_guard_rules(required, role, exempt)
+        rules = parse_guard_rules(app, required, role, exempt)
         if settings.read_flag("stateless", stateless):
             verify = build_stateless(loaded).identify
         else:

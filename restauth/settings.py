@@ -6,11 +6,13 @@ compares them with it. Nothing is guessed: an unknown name, or a value that cann
 `InvalidSetting` before anything else happens.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv6Address
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
@@ -22,7 +24,7 @@ USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4}))?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
-_FILES = ("audit_log", "database", "key_file")  # settings that take a Path too
+_FILES = ("database", "key_file", "audit_log")  # settings that take a Path too
 
 
 def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
@@ -33,6 +35,7 @@ def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
 def _path(text: str) -> Path:
     if not Path(text).name or "\0" in text or "://" in text:
         raise ValueError("not a file name")
+    os.fsencode(text)  # a UnicodeEncodeError is a ValueError
     return Path(text)
 
 
@@ -279,8 +282,10 @@ def read_flag(name: str, value: object) -> bool:
     """A flag that is not a setting: a bool, or its text. Raises InvalidSetting."""
     if isinstance(value, bool):
         return value
+    if not isinstance(value, str):
+        raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}.")
     try:
-        return _flag(str(value))
+        return _flag(value)
     except ValueError as error:
         raise InvalidSetting(f"{name} is {value!r}: {error}.") from None
 
@@ -297,7 +302,15 @@ def load(environ: Mapping[str, str], keywords: Mapping[str, object] | None = Non
         except ValueError as error:
             where = PREFIX + row.name.upper() if row.source == "environment" else row.name
             raise InvalidSetting(f"{where} is {row.value!r}: {error}.") from None
+    _refuse_one_file_for_two({name: values[name] for name in _FILES if values[name]})
     return Settings(**values)
+
+
+def _refuse_one_file_for_two(files: Mapping[str, str | Path]) -> None:
+    """A line of the audit log would make a key ring unreadable."""
+    for (one, path), (other, other_path) in combinations(files.items(), 2):
+        if os.path.realpath(path) == os.path.realpath(other_path):
+            raise InvalidSetting(f"{one} and {other} name one file: {path}.")
 
 
 def describe(

@@ -36,7 +36,9 @@ class Clock:
         return self.now
 
     def advance(self, seconds: int) -> None:
-        """Let some seconds pass."""
+        """Let some whole seconds pass. Raises TypeError for any other number."""
+        if type(seconds) is not int:
+            raise TypeError("The clock counts whole seconds.")
         self.now += seconds
 
 

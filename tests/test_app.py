@@ -383,6 +383,62 @@ def test_two_guards_of_one_service_have_rules_of_their_own(service: Service) -> 
 # What is exported
 
 
+def test_a_database_under_a_new_name_is_another_one(files: Any, tmp_path: Path) -> None:
+    """And one that a link named is the file, wherever the link points later."""
+    old = Service(**files)
+    old.add_user(NAME, PASSWORD)
+    old.close()
+    moved = files["database"].rename(tmp_path / "moved.db")
+    (tmp_path / "link.db").symlink_to(moved)
+    with Service(**{**files, "database": tmp_path / "link.db"}) as by_link:
+        (tmp_path / "link.db").unlink()
+        (tmp_path / "link.db").symlink_to(tmp_path / "other.db")
+        with Service(**{**files, "database": moved}) as new:
+            new.add_user("bob", PASSWORD)
+        assert by_link.find_user("bob") is not None
+    assert not (tmp_path / "other.db").exists()
+
+
+NO_ID: list[Any] = [None, "1", " 1 ", True, 1.0, [], object(), b"1", 0, -1, 2**63, 10**5000]
+
+
+def test_no_other_value_is_an_id(service: Service) -> None:
+    """SQLite would take some of them for the id 1."""
+    acts: list[Callable[[Any], object]] = [
+        *(service.lock, service.unlock, service.delete, service.issue_token),
+        lambda value: service.set_roles(value, []),
+        lambda value: service.set_password(value, PASSWORD),
+    ]
+    for value in NO_ID:
+        assert service.find_user(value) is None
+        for act in acts:
+            with pytest.raises(UnknownUser):
+                act(value)
+    account = service.find_user(1)
+    assert account is not None
+    assert account.locked_at is None
+
+
+def test_a_value_of_a_wrong_type_is_refused_by_name(service: Service) -> None:
+    wrong: list[Any] = [None, 1, b"python", ["python"]]
+    for value in wrong:
+        with pytest.raises(UnacceptableUsername):
+            service.add_user(value, PASSWORD)
+        with pytest.raises(UnacceptablePassword):
+            service.add_user("eve", value)
+        with pytest.raises(InvalidSetting):
+            service.guard(value)
+    for value in (1, b"Basic x", [], False):
+        with pytest.raises(BadCredentials):
+            service.verify(value)  # type: ignore[arg-type]
+    with pytest.raises(BadCredentials):
+        service.verify(BASIC["Authorization"], peer=None)  # type: ignore[arg-type]
+    for roles in (None, 1, [["editor"]]):
+        with pytest.raises(UnacceptableRoles):
+            service.add_user("eve", PASSWORD, roles=roles)  # type: ignore[arg-type]
+    assert service.find_user("eve") is None
+
+
 def raised_by_the_api() -> set[str]:
     """The exceptions that a docstring of the public API names after `Raises`."""
     source = Path(restauth.app.__file__).read_text()

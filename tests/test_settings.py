@@ -110,7 +110,7 @@ BAD: dict[str, tuple[str, ...]] = {
     # It becomes a quoted-string of WWW-Authenticate, or a claim.
     **dict.fromkeys(QUOTED, ("", 'a"b', "a\\b", "a\r\nb", "a\x7fb", "Bücher", "x" * 256)),
     "database": (*NO_FILE, ":memory:"),
-    "key_file": NO_FILE,
+    "key_file": (*NO_FILE, "\ud800"),
     "audit_log": NO_FILE[1:],
     "base_url": (
         *("auth.example.org", "//auth.example.org", "ftp://auth.example.org", "https://"),
@@ -253,9 +253,23 @@ def test_a_setting_is_described_as_it_was_given_and_by_its_source() -> None:
 
 def test_a_flag_that_is_no_setting_has_the_same_two_texts() -> None:
     assert [read_flag("x", value) for value in (True, "true", False, "false")] == [1, 1, 0, 0]
-    for value in (None, 1, "", "yes"):
+    for value in ("", "yes"):
         with pytest.raises(InvalidSetting, match=f"^x is {value!r}: "):
             read_flag("x", value)
+    for wrong in (None, 1, 10**5000):  # which has more digits than Python writes
+        with pytest.raises(InvalidSetting, match="x is of the wrong type"):
+            read_flag("x", wrong)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("database", "key_file"), ("database", "audit_log"), ("key_file", "audit_log")],
+)
+def test_no_file_is_two_things(one: str, other: str, tmp_path: Path) -> None:
+    """Lines of the audit log in the key ring would stop the next start."""
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(InvalidSetting, match=f"{one} and {other} name one file"):
+        load({}, {one: tmp_path / "file", other: str(tmp_path / "link")})
 
 
 @given(name=st.sampled_from(NAMES), text=st.text(st.characters()))

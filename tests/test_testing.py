@@ -113,3 +113,15 @@ def test_one_line_makes_a_fixture_of_pytest(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 passed" in done.stdout
     assert not (tmp_path / "developers-own.db").exists()
+
+
+def test_one_service_after_another_is_a_new_one() -> None:
+    """The name still holds the first one while the second is made, perhaps on the same inode."""
+    for _ in range(3):
+        with restauth.testing.service() as service:
+            assert service.add_user("ada", "python").id == 1
+
+
+def test_the_clock_counts_whole_seconds() -> None:
+    with restauth.testing.service() as service, pytest.raises(TypeError):
+        service.clock.advance(0.5)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def _docs(arguments: Arguments) -> int:
         raise InvalidInput(
             f"There is no page {arguments.page!r}. The pages are: {', '.join(sorted(pages))}."
         )
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():  # None: the shell's >&-
         pydoc.pager(pages[arguments.page])
     else:
         print(pages[arguments.page], end="")

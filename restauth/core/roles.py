@@ -24,7 +24,10 @@ def changed(roles: Iterable[str], added: Iterable[str], removed: Iterable[str]) 
     """The roles after the change, in alphabetical order. Raises UnacceptableRoles."""
     if any(isinstance(names, str) for names in (roles, added, removed)):
         raise UnacceptableRoles("Roles are a list of texts, not one text.")  # or a role a letter
-    added, removed = set(added), set(removed)
+    try:
+        added, removed = set(added), set(removed)
+    except TypeError:
+        raise UnacceptableRoles("Roles are a list of texts.") from None
     for role in added | removed:
         if not is_role(role):
             raise UnacceptableRoles(f"{role!r} is not a role: it must match {_ROLE.pattern}")

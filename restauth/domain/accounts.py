@@ -24,7 +24,7 @@ from restauth.errors import (
     UnusableCode,
     UsernameTaken,
 )
-from restauth.records import OPERATOR, Account, Client
+from restauth.records import MAX_ID, OPERATOR, Account, Client
 from restauth.storage.store import Store
 
 # Tries of a reset code are counted by its selector, next to the names; no name has a NUL.
@@ -61,6 +61,8 @@ class Accounts:
 
     def find(self, user_id: int) -> Account:
         """The account with that id. Raises UnknownUser."""
+        if type(user_id) is not int or not 0 < user_id <= MAX_ID:  # SQLite takes "1" for 1
+            raise UnknownUser
         return _known(self._store.find_user(user_id))
 
     def find_by_name(self, username: str) -> Account:
@@ -86,7 +88,8 @@ class Accounts:
         Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken, and
         Throttled for a peer that tries many names to see which are taken.
         """
-        if not is_possible(username) or not self._username_pattern.fullmatch(username):
+        is_text = isinstance(username, str) and is_possible(username)
+        if not is_text or not self._username_pattern.fullmatch(username):
             raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
         self._refuse_unfit(password, username)
         first_roles = changed((), roles, ())
@@ -222,7 +225,7 @@ class Accounts:
         return new_roles
 
     def _refuse_unfit(self, password: str, username: str) -> None:
-        if not passwords.is_acceptable(password):
+        if not isinstance(password, str) or not passwords.is_acceptable(password):
             raise UnacceptablePassword
         fault = self._find_fault(password, username)
         if fault:

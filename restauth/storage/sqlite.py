@@ -45,7 +45,7 @@ class SQLite:
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
-        self.path = path.absolute()
+        self.path = path.resolve()  # by its own name: a link may come to point elsewhere
         self._idle: deque[sqlite3.Connection] = deque()
         self._writers = BoundedSemaphore(MAX_WRITERS)
         _engines.add(self)

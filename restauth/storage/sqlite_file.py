@@ -21,7 +21,7 @@ from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating the file
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
 
-Identity = tuple[int, int]  # device and inode
+Identity = tuple[str, int, int]  # name, device and inode
 
 
 def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create: bool) -> Identity:
@@ -33,6 +33,11 @@ def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create:
         if create:
             _create_private(path)
         identity = identity_of(path)
+        # https://sqlite.org/howtocorrupt.html section 2.5
+        if path.is_file() and path.stat().st_nlink > 1:
+            raise UnusableStore(
+                f"The database {path} has a second name, a hard link: SQLite would lose writes."
+            )
         _refuse_foreign(path)
         with closing(connect(OPENING_TIMEOUT)) as connection:
             _migrate(connection, path)
@@ -42,9 +47,10 @@ def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create:
 
 
 def identity_of(path: Path) -> Identity:
-    """What the file stays, whatever its name. Raises OSError."""
+    """What changes when another file takes the name, or the file gets another name. Raises
+    OSError."""
     status = path.stat()
-    return status.st_dev, status.st_ino
+    return str(path), status.st_dev, status.st_ino
 
 
 def result_code(error: sqlite3.Error) -> int:

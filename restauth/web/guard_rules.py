@@ -4,6 +4,7 @@ Rule: a wrong argument is refused when the guard is built. What cannot be decide
 asks for credentials: a path that the app may read in another way is never open to anyone.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from restauth.errors import BadCredentials, InvalidSetting
 from restauth.records import Caller
 from restauth.settings import read_flag
 from restauth.web.access import check_roles
+
+_AMBIGUOUS = re.compile(r"[\\%?#\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,17 @@ class GuardRules:
 
 
 def parse_guard_rules(
-    required: bool | str, role: str | None, exempt: str | Iterable[str]
+    app: object, required: bool | str, role: str | None, exempt: str | Iterable[str]
 ) -> GuardRules:
     """The rules; a role implies `required`. `exempt` is a list, or a text with commas.
 
-    Raises InvalidSetting.
+    Raises InvalidSetting, also for an app that cannot be called.
     """
+    if not callable(app):
+        raise InvalidSetting(f"{type(app).__name__} is not a WSGI application.")
     if role is not None and not is_role(role):  # a role with a typing error would lock all out
-        raise InvalidSetting(f"role is {role!r}: no user can have such a role.")
+        shown = repr(role) if isinstance(role, str) else f"of the type {type(role).__name__}"
+        raise InvalidSetting(f"role is {shown}: no user can have such a role.")
     is_required = read_flag("required", required) or role is not None
     return GuardRules(is_required, () if role is None else (role,), _parse_exempt(exempt))
 
@@ -60,21 +66,23 @@ def is_exempt(path: str, exempt: tuple[str, ...]) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path has no segment that is empty, `.` or `..` (with parameters or without)."""
+    """Whether every app reads the path in the same way: no segment is empty, `.` or `..` (with
+    blanks or parameters or without), and no character is one that some apps decode or leave out."""
     start, *segments = path.removesuffix("/").split("/")
-    names = [segment.partition(";")[0] for segment in segments]
-    return not start and "\\" not in path and not any(name in ("", ".", "..") for name in names)
+    names = [segment.partition(";")[0].strip() for segment in segments]
+    is_clear = not start and not _AMBIGUOUS.search(path)
+    return is_clear and not any(name in ("", ".", "..") for name in names)
 
 
 def _parse_exempt(exempt: str | Iterable[str]) -> tuple[str, ...]:
     try:
-        words = exempt.split(",") if isinstance(exempt, str) else exempt
+        words = re.split(r"[,\n]", exempt) if isinstance(exempt, str) else exempt
         paths = tuple(word.strip() for word in words if word.strip())
         # PEP 3333: PATH_INFO holds the bytes of the path as latin-1 characters.
         parsed = tuple(path.rstrip("/").encode("utf-8").decode("latin-1") for path in paths)
     except (AttributeError, TypeError, UnicodeEncodeError):
-        raise InvalidSetting(f"exempt is {exempt!r}: not a list of paths.") from None
+        raise InvalidSetting("exempt is not a list of paths such as /static.") from None
     for path in paths:
-        if path != "/" and not _is_plain(path):
+        if path != "/" and ("*" in path or not _is_plain(path)):
             raise InvalidSetting(f"exempt has {path!r}: not a path such as /static.")
     return parsed

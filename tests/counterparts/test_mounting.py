@@ -33,7 +33,7 @@ def services(services: Services) -> Services:
 
 def guard(app: WSGIApplication, services: Services, *, required: bool = False) -> Guard:
     """The app behind a guard that has these services."""
-    rules = parse_guard_rules(required, None, ())
+    rules = parse_guard_rules(len, required, None, ())
     return Guard(app, services.identification.identify, rules, services.settings)
 
 

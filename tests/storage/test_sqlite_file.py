@@ -139,6 +139,13 @@ def test_a_directory_is_no_database(path: Path, open_sqlite: OpenSQLite) -> None
     assert list(path.iterdir()) == []
 
 
+def test_a_database_with_a_second_name_is_refused(made: Path, open_sqlite: OpenSQLite) -> None:
+    """Each name would have a write-ahead log of its own, and lose the writes of the other."""
+    os.link(made, made.with_name("second.db"))
+    with pytest.raises(UnusableStore, match="hard link"):
+        open_sqlite()
+
+
 def test_any_name_is_a_name(made: Path, open_sqlite: OpenSQLite) -> None:
     """In a URI `%41` is an A, and what follows a `?` or a `#` is no name."""
     odd = made.with_name("%41?mode=rwc#.db")

@@ -106,7 +106,7 @@ def build(make_services: ServicesFactory, clock: Clock) -> Build:
         verify = services.identification.identify
         if stateless:
             verify = build_stateless(services.settings, clock).identify
-        rules = parse_guard_rules(required, role, exempt)
+        rules = parse_guard_rules(page, required, role, exempt)
         guard = Guard(validator(app or page), verify, rules, services.settings)
         return Guarded(page, guard, webtest.TestApp(validator(guard), lint=True), services)
 
