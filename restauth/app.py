@@ -1,7 +1,8 @@
-"""One restauth in a process: the WSGI app, guards for other apps, and the Python API.
+"""A `Service`: the WSGI app, guards for other apps, and the Python API.
 
 Rule: this file only connects: it decides nothing. All services of a process on one database share
-its store, the credential cache and the hash limiter; services on two databases share nothing.
+its store, the credential cache and the hash limiter; services on two databases share neither store
+nor caches.
 """
 
 import logging
@@ -30,8 +31,8 @@ class Service:
     defaults; `restauth settings` lists them. The database and the key ring are made when there are
     none. Raises InvalidSetting, UnusableStore, UnusableKeyRing, UnusableFile, StoreUnavailable.
 
-    Every method that reads or writes users may raise StoreUnavailable. What it does is written to
-    the audit log as done by the operator.
+    Every method that reads or writes users may raise StoreUnavailable. The audit log names the
+    operator for every change, and `peer` for a login by `verify`.
 
         service = Service(database="users.db")
         user = service.add_user("ada", "correct horse battery staple", roles=["editor"])
@@ -54,7 +55,8 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Close the files. Other services of this process on the same database can go on."""
+        """Close the files; a later call opens them again. Other services of this process on the same
+        database can go on."""
         self._services.close()
 
     @property
@@ -91,7 +93,7 @@ class Service:
         return accounts.find(accounts.register(username, password, roles=roles))
 
     def find_user(self, user: str | int) -> Account | None:
-        """The account with that name (in any spelling of it) or that id."""
+        """The account with that name (in any spelling of it) or that id. None if there is none."""
         accounts = self._services.accounts
         try:
             return accounts.find_by_name(user) if isinstance(user, str) else accounts.find(user)
@@ -99,8 +101,8 @@ class Service:
             return None
 
     def set_roles(self, user_id: int, roles: Iterable[str]) -> tuple[str, ...]:
-        """Give the user exactly these roles. They, in alphabetical order. Raises UnknownUser,
-        UnacceptableRoles."""
+        """Give the user exactly these roles. Returns them in alphabetical order. Raises
+        UnknownUser, UnacceptableRoles."""
         return self._services.accounts.set_roles(self._find(user_id), roles)
 
     def set_password(self, user_id: int, password: str) -> None:
