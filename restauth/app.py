@@ -55,8 +55,8 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Close the files; a later call opens them again. Other services of this process on the same
-        database can go on."""
+        """Close the files; a later call opens them again. Other services of this process on the
+        same database can go on."""
         self._services.close()
 
     @property

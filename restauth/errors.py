@@ -5,9 +5,9 @@ knows HTTP statuses, and only `cli` knows exit statuses. No password, token or h
 argument of an exception.
 
     RestauthError
-    ├── Refusal           a request is turned down; it becomes a problem document
+    ├── Refusal           a request is refused; it becomes a problem document
     │   └── Unavailable   the request is valid, but cannot be served now
-    └── Fault             only the operator (who runs the service) can mend it; it stops the start
+    └── Fault             only the operator (who runs the service) can repair it; it stops the start
 """
 
 from typing import ClassVar
@@ -28,7 +28,7 @@ class RestauthError(Exception):
 
 
 class Refusal(RestauthError):
-    """A request is turned down. The client may read the reason."""
+    """A request is refused. The client may read the reason."""
 
 
 class MalformedRequest(Refusal):
@@ -197,7 +197,7 @@ class Unavailable(Refusal):
 
 
 class Busy(Unavailable):
-    """As many passwords are hashed as may be at once, and the queue is full."""
+    """The limit of parallel password hashes is reached, and the queue is full."""
 
     code = "busy"
     detail = "Too many password hashes are computed at this moment."
@@ -212,7 +212,7 @@ class StoreUnavailable(Unavailable):
 
 
 class Fault(RestauthError):
-    """The start, or a command of the operator, cannot go on. The message says what to mend."""
+    """The start, or a command of the operator, cannot go on. The message says what to repair."""
 
 
 class InvalidSetting(Fault):

@@ -27,7 +27,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One row of `users`, as it was read.
+    """An account as it was when it was read. `password_hash` is secret.
 
     `locked_at` is None for an account that is not locked. `password_version` changes with the
     password; a new hash of the same password does not change it.

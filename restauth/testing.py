@@ -1,7 +1,7 @@
 """A temporary service, for the tests of your own application.
 
-Rule: a service as in production, but for its hash, which costs a millisecond, and its clock, which
-stands still until a test moves it. Settings come from the keywords alone: the environment of the
+Rule: a service as in production, with two exceptions: the hash costs a millisecond, and the clock
+moves only when a test moves it. Settings come from the keywords alone: the environment of the
 developer has no effect. Everything is removed at the end.
 
     with restauth.testing.service() as service:
@@ -57,8 +57,8 @@ class TemporaryService(Service):
 
 @contextmanager
 def service(**keywords: Unpack[SettingsKeywords]) -> Iterator[TemporaryService]:
-    """A service with a temporary store, as a context manager. The keywords are settings; each
-    setting may be given, `bcrypt_rounds` without effect. Raises as `Service`."""
+    """A service with a temporary store, as a context manager. All settings are accepted;
+    `bcrypt_rounds` has no effect. Raises as `Service`."""
     with (
         TemporaryDirectory(prefix="restauth-") as directory,
         TemporaryService(Path(directory), keywords) as temporary,

@@ -55,7 +55,7 @@ def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
         days = age // 86_400
         yield Finding("warning", f"The signing key is {days} days old: restauth key rotate.")
     else:
-        yield Finding("ok", f"The key ring {path} is private and has {len(ring.keys)} valid keys.")
+        yield Finding("ok", f"The key ring {path} is private. Valid keys: {len(ring.keys)}.")
     yield from check_directory(path)
 
 

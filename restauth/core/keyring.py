@@ -29,6 +29,7 @@ class KeyPair:
 @dataclass(frozen=True, slots=True, eq=False)
 class Key:
     """A signing key. `retired_at` is None for the key that signs; `pair` is None for HS256.
+    `secret` is the HMAC key, or the private half as bytes; empty for a public half.
 
     Keys are compared by identity: after the file was read again, every token is verified again.
     """
@@ -67,8 +68,7 @@ class KeyRing:
         return self.keys[0]
 
     def find(self, kid: str, now: int, duration: int) -> Key | None:
-        """The key of that id, for a token that lives `duration` seconds; None when there is no such
-        key, or when it is spent."""
+        """The key of that id, for a token that lives `duration` seconds, unless it is spent."""
         for key in self.keys:
             if key.kid == kid:
                 return None if key.is_spent(now, duration) else key

@@ -1,14 +1,14 @@
 """Canonical usernames, and names that can never log in.
 
 Rule: the canonical form is what login, the unique index and the throttle (the limit on failed
-attempts) compare, so that no second spelling of a name gets past one of them. It is never shown,
+attempts) compare, so that two spellings of a name are one name for all three. It is never shown,
 and it never replaces the name as it was typed.
 """
 
 import re
 from unicodedata import normalize
 
-MAX_LENGTH = 64  # characters; every token is longer, so that none is taken for a name
+MAX_LENGTH = 64  # characters; every token is longer, so that a name is never taken for a token
 MAX_CANONICAL_LENGTH = 255  # characters; NFKC makes up to 18 of one
 
 CONTROL_CHARACTERS = "\x00-\x1f\x7f"  # of ASCII, for a character class of a regular expression

@@ -37,8 +37,8 @@ def hash(password: str, cost: int) -> str:
 def matches(password: str, password_hash: str | None, cost: int) -> bool:
     """Whether an acceptable password is the one that was hashed, with the work of `cost` always.
 
-    None stands for an unknown username. None and a hash of no known form match no password. A hash
-    of a lower cost is topped up. So the time tells neither of them from a wrong password.
+    None (an unknown username) and a hash of no known form match no password. For a hash of a lower
+    cost, the missing rounds are computed too. So the time does not show which case it was.
     """
     stored_cost, salt, stored_digest = _parse(password_hash or "") or (cost, _new_salt(cost), "")
     digest = _digest(password, stored_cost, salt)
@@ -47,7 +47,7 @@ def matches(password: str, password_hash: str | None, cost: int) -> bool:
 
 
 def burn_rounds(rounds: int) -> None:
-    """Compute that many rounds of bcrypt, to within its cheapest hash, only for their time."""
+    """Compute about that many rounds of bcrypt and ignore the result."""
     for cost in range(MAX_COST, MIN_COST - 1, -1):
         while rounds >= 1 << cost:
             _digest("", cost, "." * 22)

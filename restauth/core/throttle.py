@@ -26,8 +26,8 @@ class Throttle:
     """The limits. A limit of 0 is turned off.
 
     After `free_failures` of a name from one network, the waits are 1, 2, 4, ... seconds, up to
-    MAX_WAIT. After `max_failures` of a name in a row, from anywhere, its password is shut: it is
-    refused until the operator opens it. After `peer_failures` of one network within PEER_WINDOW,
+    MAX_WAIT. After `max_failures` of a name in a row, from anywhere, its password is blocked: it is
+    refused until the operator unblocks it. After `peer_failures` of one network within PEER_WINDOW,
     the network is refused for the rest of the window.
     """
 
@@ -37,7 +37,7 @@ class Throttle:
 
     def wait(self, counts: Counts, now: int) -> int:
         """Seconds until another attempt is allowed; 0 when it is allowed now. For a password that
-        is shut, always MAX_WAIT."""
+        is blocked, always MAX_WAIT."""
         return max(
             (self._wait(subject, count, now) for subject, count in counts.items()), default=0
         )
@@ -57,8 +57,8 @@ class Throttle:
 
     def after_success(self, counts: Counts) -> Mapping[Subject, FailureCount | None]:
         """The counts after a success, None for a count that is removed. The counts of the name
-        are. Of the network, only this attempt is taken back: an attacker with an account of his
-        own must not clear the count of his guesses at others."""
+        are removed. From the count of the network, only this attempt is subtracted, because an
+        attacker with an account of his own must not clear the count of his guesses at others."""
         return {
             subject: None
             if subject[0]

@@ -116,7 +116,10 @@ class SigningKeys:
         raw = self._file.read()
         if raw is None:
             raise UnusableKeyRing(f"There is no key ring {self._file.path}.")
-        return version, jwk.parse(raw, signs=self._signs)
+        try:
+            return version, jwk.parse(raw, signs=self._signs)
+        except UnusableKeyRing as error:  # `core.jwk` does not know where the bytes come from
+            raise UnusableKeyRing(f"{self._file.path}: {error}") from None
 
 
 def _rotated(ring: KeyRing, new_key: Key, now: int) -> KeyRing:

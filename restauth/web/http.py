@@ -119,7 +119,7 @@ class Request:
         return client_of(self.environ)
 
     def identified(self) -> Caller:
-        """Who sent it. Raises BadCredentials: a route that does not ask lets no one in."""
+        """Who sent it. Raises BadCredentials: a route with access *anyone* has no caller."""
         if self.caller is None:
             raise BadCredentials
         return self.caller

@@ -40,7 +40,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
 }
-# Throttled, in the answer to a proxy: nginx treats every status but 401 and 403 as an error.
+# `barred` means blocked by the throttle. nginx treats every status but 401 and 403 as an error.
 THROTTLED_FOR_PROXIES = (403, "Barred", "barred")
 
 

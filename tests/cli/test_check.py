@@ -59,7 +59,7 @@ def test_valid_files_are_ok_and_nothing_is_made_beside_them(
     services.close()
     before = set(directory.iterdir())
     found = findings()
-    assert level_of(found, DATABASE, "undamaged") == level_of(found, RING, "2 valid keys") == "ok"
+    assert level_of(found, DATABASE, "undamaged") == level_of(found, RING, "Valid keys: 2.") == "ok"
     assert errors_found() == []
     assert set(directory.iterdir()) == before
 
@@ -124,7 +124,7 @@ def test_a_key_ring_of_pairs_is_ok(services: Services, clock: Clock) -> None:
     need_extra()
     for algorithm in PAIRED:
         services.keys.rotate(revoke=True, algorithm=algorithm)
-        assert level_of(findings(clock.now), RING, "1 valid keys") == "ok"
+        assert level_of(findings(clock.now), RING, "Valid keys: 1.") == "ok"
 
 
 def test_a_signing_key_of_more_than_ninety_days_is_a_warning(

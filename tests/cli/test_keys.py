@@ -129,5 +129,5 @@ def test_without_the_extra_a_pair_is_neither_made_nor_read(
     assert column(run_without_extra(directory, "key rotate"), 1) == ["HS256", "HS256"]
     path.write_text(json.dumps({"keys": [pair_entry(algorithm)]}))
     for words in ("serve", "key list", "key rotate --algorithm HS256"):
-        assert run_without_extra(directory, words) == refused(NEEDS_EXTRA)
-    assert f"error    {NEEDS_EXTRA}\n" in run_without_extra(directory, "check").out
+        assert run_without_extra(directory, words) == refused(f"{path}: {NEEDS_EXTRA}")
+    assert f"error    {path}: {NEEDS_EXTRA}\n" in run_without_extra(directory, "check").out

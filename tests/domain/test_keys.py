@@ -131,7 +131,7 @@ def test_starts_at_once_get_one_ring(make_keys: MakeKeys, monkeypatch: pytest.Mo
 
 def test_a_bad_ring_stops_the_start_and_is_left_alone(make_keys: MakeKeys, path: Path) -> None:
     path.touch(0o600)
-    with pytest.raises(UnusableKeyRing, match="not well-formed JSON"):
+    with pytest.raises(UnusableKeyRing, match=f"{path}: The key ring is not well-formed JSON"):
         make_keys().open()
     assert path.read_bytes() == b""
 
