@@ -92,7 +92,10 @@ def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
 
 def build(ring: KeyRing) -> bytes:
     """The ring as a private JWK Set, one member a line. `created_at` and `retired_at` are members
-    of our own, in epoch seconds; other software ignores them (RFC 7517 section 4)."""
+    of our own, in epoch seconds; other software ignores them (RFC 7517 section 4).
+
+    Raises UnusableKeyRing for a ring that `parse` would refuse: it could not be read back.
+    """
     entries = [
         {
             **(key.pair.members if key.pair else {"kty": "oct"}),
@@ -103,7 +106,9 @@ def build(ring: KeyRing) -> bytes:
         }
         for key in ring.keys
     ]
-    return json.dumps({"keys": entries}, indent=1).encode("ascii") + b"\n"
+    raw = json.dumps({"keys": entries}, indent=1).encode("ascii") + b"\n"
+    parse(raw)
+    return raw
 
 
 def build_public(ring: KeyRing) -> dict[str, object]:
@@ -129,7 +134,9 @@ def _parse_key(entry: Any, *, signs: bool) -> Key:
     created_at, retired_at = entry.get("created_at", 0), entry.get("retired_at")
     times = (created_at,) if retired_at is None else (created_at, retired_at)
     if any(type(at) is not int or not 0 <= at <= MAX_TIME for at in times):
-        raise UnusableKeyRing(f'The times of key "{kid}" are not whole seconds.')
+        raise UnusableKeyRing(
+            f'The times of key "{kid}" are not whole seconds up to the year 9999.'
+        )
     if algorithm == "HS256":
         return Key(kid, _parse_secret(kid, entry.get("k")), created_at, retired_at)
     known = cast("Algorithm", algorithm)

@@ -9,12 +9,14 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from restauth.errors import UnusableKeyRing
 
+LOCK_TIMEOUT = 10  # seconds; a command holds the lock for some milliseconds
 MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has about 30,000
 
 
@@ -67,16 +69,21 @@ class KeyFile:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other command change the file between a read and a replace."""
+        """Let no other command change the file between a read and a replace.
+
+        The lock is on the file itself: nobody but its owner can open it, and so hold the lock. A
+        missing file needs no lock, because it is not replaced.
+        """
         try:
-            descriptor = os.open(self.path.parent, os.O_RDONLY)
+            os.stat(self.path.parent)
+            descriptor = self._wait_for_lock() if os.path.lexists(self.path) else None
         except OSError as error:
             raise self._unusable(f"cannot be locked ({error.strerror})") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     @contextmanager
     def _temporary(self, content: bytes) -> Iterator[Path]:
@@ -94,6 +101,22 @@ class KeyFile:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(f"cannot be written ({error.strerror})") from None
+
+    def _wait_for_lock(self) -> int:
+        """The descriptor that holds the lock. Raises OSError; UnusableKeyRing at the deadline."""
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with suppress(BlockingIOError), ExitStack() as failed:
+                failed.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Else it was replaced before it was locked, and the lock is on the old file.
+                if os.path.samestat(os.fstat(descriptor), os.lstat(self.path)):
+                    failed.pop_all()
+                    return descriptor
+            if time.monotonic() > deadline:
+                raise self._unusable("is being changed by another command")
+            time.sleep(0.02)
 
     def _refuse_unsafe(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):

@@ -132,7 +132,7 @@ NO_KEYS: dict[str, list[Entry]] = {
         pair_entry("EdDSA", d=None, k=b64(SECRET)),
         pair_entry("ES256", d=b64(SECRET) + "="),
     ],
-    "not whole seconds": [
+    "not whole seconds up to": [
         *(entry(created_at=at) for at in (1.5, str(NOW), True, None, -1, 253_402_300_800)),
         *(entry(retired_at=at) for at in (1.5, str(NOW), False, -1, 10**30)),
     ],

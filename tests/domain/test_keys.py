@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from restauth.core.access_tokens import AccessTokens, Claims
+from restauth.core.jwk import MAX_TIME
 from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain.keys import SigningKeys
@@ -237,6 +238,24 @@ def test_a_key_is_pruned_when_its_last_token_has_expired(
     assert order[1] in kids(keys)
 
 
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+def test_nothing_is_written_that_could_not_be_read_back(
+    keys: SigningKeys, path: Path, clock: Clock, tmp_path: Path, command: str
+) -> None:
+    """RFC 3339 has no year 10000."""
+    before = path.read_bytes()
+    clock.now = MAX_TIME + 1
+    with pytest.raises(UnusableKeyRing, match="the year 9999"):
+        keys.rotate(revoke=command == "revoke")
+    assert path.read_bytes() == before
+    with pytest.raises(UnusableKeyRing, match="the year 9999"):
+        SigningKeys(KeyFile(tmp_path / "new.keys"), clock, DURATION).open()
+    assert not (tmp_path / "new.keys").exists()
+    clock.now = MAX_TIME
+    keys.rotate(revoke=command == "revoke")
+    keys.read()
+
+
 # Algorithms
 
 
@@ -384,13 +403,13 @@ def test_the_lock_is_held_from_the_reading_to_the_writing(
     locked = []
 
     def note() -> None:
-        directory = open(path.parent, os.O_RDONLY)
+        descriptor = open(path, os.O_RDONLY)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             locked.append(False)
         except BlockingIOError:
             locked.append(True)
-        os.close(directory)
+        os.close(descriptor)
 
     def open_noted(name: Path, *arguments: int) -> int:
         if name == path:
@@ -404,7 +423,7 @@ def test_the_lock_is_held_from_the_reading_to_the_writing(
     monkeypatch.setattr(os, "open", open_noted)
     monkeypatch.setattr(os, "rename", rename_noted)
     USES[command](keys)
-    assert locked == [True, True]
+    assert locked == [False, True, True]  # opened to be locked, read, replaced
 
 
 # A file that goes wrong while we run

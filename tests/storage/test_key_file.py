@@ -5,9 +5,9 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import Event
 import pytest
 
 from restauth.errors import UnusableKeyRing
+from restauth.storage import key_file
 from restauth.storage.key_file import MAX_SIZE, KeyFile
 from tests.storage.system import SPAWN, in_processes, largest_file, mode
 
@@ -258,11 +259,11 @@ def test_of_several_that_create_at_once_all_read_one_content(tmp_path: Path) -> 
 
 def lock(path: Path) -> None:
     """Without waiting, and content with a share of the lock."""
-    directory = os.open(path.parent, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def lock_in_vain(path: Path) -> None:
@@ -277,9 +278,63 @@ def hold_the_lock_and_fail(file: KeyFile) -> None:
 
 
 def test_the_lock_keeps_other_processes_out_until_its_end(file: KeyFile) -> None:
+    file.create(GOOD)
     with pytest.raises(ValueError):
         hold_the_lock_and_fail(file)
     in_processes(1, lock, file.path)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def test_a_lock_that_others_can_take_holds_nobody_up(file: KeyFile, path: Path) -> None:
+    """Any user can open and lock a directory."""
+    with held(path.parent):
+        with file.lock():  # there is no ring yet
+            pass
+        file.create(GOOD)
+        with file.lock():
+            file.replace(GOOD + b" ")
+
+
+def test_the_lock_is_not_waited_for_without_end(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_file, "LOCK_TIMEOUT", 0.05)
+    file.create(GOOD)
+    with (
+        held(path),
+        pytest.raises(UnusableKeyRing, match="is being changed by another command"),
+        file.lock(),
+    ):
+        pytest.fail("it is locked")
+
+
+def test_a_command_that_waited_locks_the_file_of_now(file: KeyFile, path: Path) -> None:
+    file.create(GOOD)
+    other = KeyFile(path)
+    begun = Event()
+
+    def change() -> bytes | None:
+        begun.set()
+        with file.lock():
+            with pytest.raises(BlockingIOError):
+                lock(path)
+            return file.read()
+
+    with ThreadPoolExecutor(1) as thread:
+        with other.lock():
+            waiting = thread.submit(change)
+            assert begun.wait(timeout=60)
+            other.replace(GOOD + b"1")
+        assert waiting.result(timeout=60) == GOOD + b"1"
 
 
 def test_a_reader_sees_the_old_content_or_the_new_one(file: KeyFile) -> None:
