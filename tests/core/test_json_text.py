@@ -38,8 +38,14 @@ REFUSED: dict[str, list[bytes]] = {
         *(b'{"a": 1, "a": 1}', b'[{"b": {"a": 1, "c": 2, "a": 3}}]', rb'{"a": 1, "\u0061": 2}'),
     ],
     "too deep": [
-        *(b"[" * 100_000, b"[" * 20_000 + b"]" * 20_000),
+        *(b"[" * 100_000, b"[" * 20_000 + b"]" * 20_000, b"[" * 4000 + b"]" * 4000),
         b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+    ],
+    "too many": [
+        *(b"[" + one * 4096 + b"0]" for one in (b"{},", b"1e1,", b'"",')),
+        b"[" + b"[]," * 2048 + b"0]",
+        b"[" + b'{"a":0},' * 2048 + b"0]",
+        b"{" + b",".join(b'"%d":0' % number for number in range(4097)) + b"}",
     ],
 }
 
@@ -56,6 +62,8 @@ READ: list[tuple[bytes, object]] = [
     (rb'"\\ud800"', r"\ud800"),
     (rb'"\u0000"', "\0"),
     (b'{"b": [1, {"c": null}], "a": ""}', {"b": [1, {"c": None}], "a": ""}),
+    (b'"' + b"," * 4096 + b'"', "," * 4096),
+    (b"[" + b"0," * 4095 + b"0]", [0] * 4096),
     (b'[{"a": 1}, {"a": 1}]', [{"a": 1}, {"a": 1}]),
 ]
 
@@ -70,7 +78,8 @@ def test_json_is_read() -> None:
 def test_what_is_not_json_is_refused(remark: str, raw: bytes) -> None:
     with pytest.raises(MalformedJSON, match="JSON") as refusal:
         json_text.parse(raw)
-    assert refusal.value.__suppress_context__  # the cause would show the text
+    shown = refusal.value
+    assert shown.__context__ is None or shown.__suppress_context__  # it would show the text
 
 
 @pytest.mark.parametrize("depth", [100, 300, 500, 700, 900, 1000, 1500, 2000])
