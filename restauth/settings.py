@@ -8,11 +8,12 @@ compares them with it. Nothing is guessed: an unknown name, or a value that cann
 
 import os
 import re
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv6Address
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from restauth.errors import InvalidSetting
 
 PREFIX = "RESTAUTH_"
+MAX_MATCH_TIME = 0.05  # seconds; a name is matched in some microseconds
+MAX_PROBING_TIME = 0.5  # seconds at the start, for a pattern that is not the default
 USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4}))?")
@@ -132,9 +135,48 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a pattern that a later Python may read differently
-            return re.compile(text, re.ASCII)
+            pattern = re.compile(text, re.ASCII)
     except (re.error, FutureWarning, OverflowError, RecursionError):
         raise ValueError("not a regular expression") from None
+    if text != USERNAME_PATTERN and _explodes(pattern):
+        raise ValueError(
+            "a regular expression that a name of some letters stops for seconds: it repeats what "
+            "is repeated already"
+        )
+    return pattern
+
+
+def _explodes(pattern: re.Pattern[str]) -> bool:
+    """Whether a name of at most 64 characters was found that takes long to refuse.
+
+    Nothing can interrupt a match, so the names grow by two characters: the first one that takes
+    long takes less than a second. These are the usual cases, and no proof.
+    """
+    began = time.thread_time()
+    for name in _names_that_could_explode(pattern.pattern):
+        if _time_of(pattern, name) > MAX_MATCH_TIME and _time_of(pattern, name) > MAX_MATCH_TIME:
+            return True
+        if time.thread_time() - began > MAX_PROBING_TIME:
+            return False
+    return False
+
+
+def _time_of(pattern: re.Pattern[str], name: str) -> float:
+    """Seconds of this thread: another one that is busy does not count."""
+    started = time.thread_time()
+    pattern.fullmatch(name)
+    return time.thread_time() - started
+
+
+def _names_that_could_explode(pattern: str) -> Iterator[str]:
+    """A beginning, then one or two characters again and again, then an end that does not fit."""
+    letters = list(dict.fromkeys("a0A" + "".join(re.findall(r"[\w.@+-]", pattern)) + "."))[:12]
+    words = re.findall(r"[\w.@+-]+", re.sub(r"\\(?=\W)", "", pattern))
+    for prefix in list(dict.fromkeys(["", *words, *letters]))[:10]:
+        for unit in (*letters, *map("".join, permutations(letters[:6], 2))):
+            for end in ("!", "\u00e9"):
+                for length in range(2, 64 - len(prefix), 2):
+                    yield prefix + (unit * length)[:length] + end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Every setting: what it takes from the environment and from Python, and what stops the start."""
 
 import re
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from restauth import settings
 from restauth.errors import InvalidSetting
 from restauth.settings import (
     NAMES,
@@ -283,3 +285,29 @@ def test_any_text_is_a_value_or_one_clear_line(name: str, text: str) -> None:
         return
     assert message.startswith(variable(name))
     assert message.isprintable()
+
+
+EXPLOSIVE = [
+    *("([a-z0-9]+[._-]?)+", "(a+)+b", "(a|aa)+", "(a|b|ab)*c", "(x+x+)+y", "(.*)*x", "((a+)+)+b"),
+    *(r"([a-z]*)*@x", r"(\w+\.?)*", r"x-([a-z]+)+", r"user\.(\d+)+", "[A-Z]([a-z]+)+"),
+]
+HARMLESS = [
+    *("[a-z0-9._-]{3,32}", ".*", "(.+)+", r"[^\W\d_][\w.-]*", "[a-z]+(?:[._-][a-z0-9]+)*"),
+    *(r"(?=.*[a-z])(?=.*\d)[a-z\d]{4,20}", r"[a-z]+@[a-z]+(\.[a-z]+)+", "([a-z]++[._-]?)+"),
+]
+
+
+def test_a_pattern_that_a_name_can_stop_is_refused_soon() -> None:
+    for pattern in EXPLOSIVE:
+        began = time.thread_time()
+        assert "is repeated already" in refusal_of({}, {"username_pattern": pattern})
+        assert time.thread_time() - began < 5, pattern  # a half, where nothing else runs
+    for pattern in HARMLESS:
+        assert load({}, {"username_pattern": pattern}).username_pattern.pattern == pattern
+
+
+def test_a_pattern_that_is_slow_in_another_way_is_not_tried_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "MAX_PROBING_TIME", 0)
+    assert load({}, {"username_pattern": "[a-z]+"}).username_pattern.pattern == "[a-z]+"
