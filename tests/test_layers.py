@@ -20,7 +20,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "core.authorization", "core.passwords", "core.hash_limiter", "core.credential_cache",
         "core.peers", "core.throttle", "core.roles", "core.reset_codes", "core.sha_crypt",
         "core.old_hashes", "core.hasher", "core.password_policy", "core.keyring",
-        "core.asymmetric", "core.jwk",
+        "core.asymmetric", "core.published_keys", "core.jwk",
         "core.access_tokens", "core.token_issuing", "core.refresh_tokens",
     ),
     "storage": (

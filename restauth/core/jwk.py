@@ -7,12 +7,12 @@ guessed. The private set is our key file. The public set never holds a secret.
 import json
 import re
 import secrets
-from base64 import urlsafe_b64decode
 from typing import Any, cast
 
 from restauth.core import base64url, json_text
 from restauth.core.json_text import MalformedJSON
 from restauth.core.keyring import Algorithm, Key, KeyPair, KeyRing
+from restauth.core.published_keys import is_published
 from restauth.errors import UnusableKeyRing
 
 MIN_SECRET_LENGTH = 32  # bytes: HS256 wants a key as long as its digest, RFC 7518 section 3.2
@@ -25,38 +25,6 @@ _KINDS: dict[str, dict[str, str]] = {
     "ES256": {"kty": "EC", "crv": "P-256"},
 }
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Keys of 32 bytes and more from published tutorials and standards. Shorter ones are refused
-# by their length. A library verifies with any key (CVE-2025-45768), so we check.
-_PUBLISHED_KEYS = frozenset(
-    {
-        b"the quick brown fox jumps over the lazy dog",  # REST-auth
-        b"a-string-secret-at-least-256-bits-long",  # jwt.io
-        b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",  # FastAPI's tutorial
-        bytes.fromhex("09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"),
-        # RFC 7515 appendix A.1 and RFC 7520 section 3.5
-        urlsafe_b64decode(
-            "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow=="
-        ),
-        urlsafe_b64decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg="),
-        # The x of RFC 8037 appendix A.1, RFC 7515 appendix A.3 and RFC 7517 appendix A.2. The
-        # public half is checked too: the secrets of these are published.
-        urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
-        urlsafe_b64decode("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU="),
-        urlsafe_b64decode("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4="),
-        # Ed25519's points of order 8: anyone can sign for them. `asymmetric` refuses lower orders.
-        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
-        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
-        b"abcdefghijklmnopqrstuvwxyz012345",
-        b"abcdefghijklmnopqrstuvwxyz0123456789",
-        b"0123456789abcdefghijklmnopqrstuvwxyz",
-        bytes(range(32)),
-        bytes(range(1, 33)),
-    }
-)
-# Marks of a public key, which is no secret (PyJWT's advisory CVE-2022-29217).
-_OTHER_KEYS = (b"BEGIN ", b"ssh-", b"ecdsa-", b'"kty"')
 
 
 def generate_key(now: int, algorithm: Algorithm) -> Key:
@@ -187,15 +155,7 @@ def _is_weak(secret: bytes) -> bool:
     padded = {secret.rstrip(b"\0"), secret.rstrip(b"\0").strip(), secret.strip(b"\0 \t\r\n\v\f")}
     is_short = len(secret) < MIN_SECRET_LENGTH
     is_mostly_padding = len(secret.strip(b"\0")) < MIN_SECRET_LENGTH - 8
-    is_published = not _PUBLISHED_KEYS.isdisjoint(padded)
+    is_known = any(map(is_published, padded))
     has_few_bytes = len(set(secret)) < MIN_DISTINCT_BYTES
     is_repeated = secret in (secret + secret)[1:-1]  # a repeated word is a rotation of itself
-    is_other_key = any(mark in secret for mark in _OTHER_KEYS)
-    return (
-        is_short
-        or is_mostly_padding
-        or is_published
-        or has_few_bytes
-        or is_repeated
-        or is_other_key
-    )
+    return is_short or is_mostly_padding or is_known or has_few_bytes or is_repeated

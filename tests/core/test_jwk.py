@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from restauth.core import jwk
 from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.keyring import Algorithm, KeyRing
+from restauth.core.published_keys import PUBLISHED_KEYS
 from restauth.core.token_issuing import TokenIssuing
 from restauth.errors import UnusableKeyRing
 from tests import vectors
@@ -191,6 +192,8 @@ WEAK: dict[str, list[bytes]] = {
         *(FASTAPI_SECRET, bytes.fromhex(FASTAPI_SECRET.decode())),
         *(ALPHABET + b"012345", ALPHABET + b"0123456789", b"0123456789" + ALPHABET),
         *(bytes(range(32)), bytes(range(32)) + b"\n", bytes(range(1, 33))),
+        *PUBLISHED_KEYS,
+        b"any-other-placeholder-that-says-secret",
     ],
     "not random": [
         *(bytes(32), b"a" * 64, SECRET[:10] + b"a" * 30, SECRET[:16] * 2, SECRET[:13] * 3),
