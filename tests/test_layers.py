@@ -16,7 +16,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "values": ("errors", "records"),
     "settings": ("settings",),
     "core": (
-        "core.json_text", "core.base64url", "core.rfc3339", "core.session_ids", "core.names",
+        "core.json_text", "core.base64url", "core.rfc3339", "core.repetition",
+        "core.session_ids", "core.names",
         "core.authorization", "core.passwords", "core.hash_limiter", "core.credential_cache",
         "core.peers", "core.throttle", "core.roles", "core.reset_codes", "core.sha_crypt",
         "core.old_hashes", "core.hasher", "core.password_policy", "core.keyring",

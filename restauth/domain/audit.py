@@ -13,6 +13,7 @@ from enum import Enum
 from logging.handlers import WatchedFileHandler
 
 from restauth.core import rfc3339
+from restauth.core.repetition import ALWAYS_TOLD, Repetition
 from restauth.errors import UnusableFile
 from restauth.records import Account, Client
 
@@ -44,12 +45,19 @@ class Event(Enum):
     DELETED = "deleted"
 
 
+# Anyone can cause these as often as the network allows: they cost no hash, and from a private
+# address nothing else limits them. So they are thinned out by peer; `count` is their number in this
+# minute. Every other event needs a hash, a credential or the operator, and has its line.
+_FREE_OF_CHARGE = {Event.REGISTRATION_FAILED, Event.RESET_FAILED, Event.REFRESH_FAILED}
+
+
 class AuditLog:
     """Writes to a private file that another program may rotate; without a path, to the logger
     `restauth.audit`. `clock` gives epoch seconds. Raises UnusableFile."""
 
     def __init__(self, path: str, clock: Callable[[], int]) -> None:
         self._clock = clock
+        self._repetition = Repetition()
         self._logger = logging.getLogger(LOGGER)
         self._handler: logging.Handler | None = None
         if path:
@@ -62,6 +70,12 @@ class AuditLog:
         self, event: Event, client: Client, user_id: int | None = None, **details: object
     ) -> None:
         """Write one line. `details` say what the event is about: a session id, roles, a number."""
+        if event in _FREE_OF_CHARGE and user_id is None:
+            count = self._repetition.count((event, client.peer), self._clock())
+            if count is None:
+                return
+            if count > ALWAYS_TOLD:
+                details = {**details, "count": count}
         line = {
             "time": rfc3339.build(self._clock()),
             "event": event.value,

@@ -464,3 +464,45 @@ def test_a_log_that_cannot_be_written_stops_the_start(
 ) -> None:
     with pytest.raises(UnusableFile, match=r"audit\.log/x .*No such file"):
         make_services(audit_log=str(tmp_path / "audit.log" / "x"))
+
+
+# Without end
+
+
+def test_failures_that_cost_nothing_do_not_fill_the_disk(
+    services: Services, account: Account, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    """From a private address, which no throttle stops; and each client has its own count."""
+    client, other = Client("10.0.0.9"), Client("10.0.0.10")
+    ended = services.sessions.start(account, client).refresh_token
+    assert ended is not None
+    services.sessions.end_all(account.id)
+    caplog.clear()
+    acts: dict[str, Callable[[Client], object]] = {
+        "registration_failed": lambda who: services.accounts.register(NAME, PASSWORD, who),
+        "reset_failed": lambda who: services.accounts.reset_password("x" * 40, PASSWORD, who),
+        "refresh_failed": lambda who: services.sessions.refresh(ended, who),
+    }
+    for event, act in acts.items():
+        for who, times, counts in ((client, 100, [32, 64]), (other, 3, [])):
+            for _ in range(times):
+                with pytest.raises(Refusal):
+                    act(who)
+            lines = events(caplog)
+            assert {(line["event"], line["peer"]) for line in lines} == {(event, who.peer)}
+            assert len(lines) == min(times, 20) + len(counts)
+            assert [line["count"] for line in lines if "count" in line] == counts
+    clock.advance(60)
+    with pytest.raises(Refusal):
+        acts["reset_failed"](client)
+    assert len(events(caplog)) == 1
+
+
+def test_what_needs_a_credential_has_a_line_each(
+    services: Services, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = session_of(services, services.sessions.issue(account, CLIENT).token)
+    caplog.clear()
+    for _ in range(100):
+        services.sessions.issue(session, CLIENT)
+    assert len(events(caplog)) == 100
