@@ -275,7 +275,7 @@ def test_no_file_is_two_things(one: str, other: str, tmp_path: Path) -> None:
 
 
 @given(name=st.sampled_from(NAMES), text=st.text(st.characters()))
-@hypothesis_settings(max_examples=300, derandomize=True, database=None)
+@hypothesis_settings(max_examples=300, derandomize=True, database=None, deadline=None)
 def test_any_text_is_a_value_or_one_clear_line(name: str, text: str) -> None:
     try:
         load({variable(name): text})
