@@ -4,6 +4,7 @@ Rule: the one file that puts core, storage and domain together, and the only one
 clock for them. What it builds is given to `web` and to `cli`; they build nothing themselves.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Hashable
@@ -27,13 +28,15 @@ from restauth.domain.keys import SigningKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
-from restauth.errors import UnusableFile, UnusableKeyRing
+from restauth.errors import UnusableFile, UnusableKeyRing, UnusableStore
 from restauth.settings import Settings
-from restauth.storage import engines
+from restauth.storage import engines, key_file
 from restauth.storage.key_file import KeyFile
 from restauth.storage.rest_auth_file import RestAuthFile
 from restauth.storage.staging import open_staging
 from restauth.storage.store import Store
+
+_log = logging.getLogger("restauth")
 
 # One core stays free for clients that hold a token: a hash keeps a core busy for a quarter of a
 # second. One more may wait than run, for a login (see `domain.accounts`). A server needs more
@@ -114,9 +117,14 @@ def build_services(
     """
     find_fault = password_rules.build(settings)
     keys = build_keys(settings, clock)
-    if create:
-        keys.open()
+    if create and os.path.lexists(settings.key_file):
+        keys.open()  # a ring that cannot be used stops the start before a database is made
+    lost = find_lost_users(settings)
+    if lost:
+        raise UnusableStore(lost)
     resources = _open_resources(settings.database, create=create, share=share)
+    if create:
+        keys.open()  # after the database: so a key ring without one means that users were lost
     store = resources.store
     try:
         audit = AuditLog(settings.audit_log, clock)
@@ -182,10 +190,42 @@ def start_services(
     """Services that will answer requests: files are made, resources are shared, and the old hashes
     that logins may meet are measured. Raises as `build_services`."""
     services = build_services(settings, create=True, clock=clock, hash_cost=hash_cost, share=True)
+    for fault in (
+        engines.find_place_fault(settings.database),
+        key_file.find_place_fault(settings.key_file),
+    ):
+        if fault:
+            _log.warning(fault)
     resources = services._resources  # noqa: SLF001 - this file builds it
     services._hasher.calibrate(resources.store.sample_old_hashes())  # noqa: SLF001
     resources.engine.close()  # uWSGI forks now, without os.fork: no connection may be open
     return services
+
+
+def restore(settings: Settings, copy: Path, clock: Callable[[], int] = now) -> None:
+    """Put a copy of the database in its place, and make all tokens invalid: sessions that were
+    ended after the copy was made live again in it. The server must not run.
+
+    Raises UnusableStore, UnusableFile, UnusableKeyRing; then the database was not replaced.
+    """
+
+    def revoke() -> None:  # before: what is restored must not be served with the old keys
+        if os.path.lexists(settings.key_file):
+            build_keys(settings, clock).rotate(revoke=True)
+
+    engines.restore(settings.database, copy, revoke)
+
+
+def find_lost_users(settings: Settings) -> str | None:
+    """The fault, when there is a key ring and the database that belongs to it has gone: a start
+    would give their ids to other users."""
+    if not engines.is_lost(settings.database, settings.key_file):
+        return None
+    return (
+        f"The database {settings.database} is missing or empty, but there is a key ring "
+        f"{settings.key_file}, which is made after it. If there were users, restore them (restauth "
+        "restore). To begin with none, move the key ring away."
+    )
 
 
 def build_stateless(settings: Settings, clock: Callable[[], int] = now) -> Identification:

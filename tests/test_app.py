@@ -168,7 +168,8 @@ def test_services_on_one_database_share_users_tokens_cache_and_limit(
     service: Service, files: Any, tmp_path: Path, work: list[int]
 ) -> None:
     app, guard = create_app(**files), AuthMiddleware(page, **files)
-    other = Service(database=tmp_path / "other.db", key_file=files["key_file"])
+    (tmp_path / "other").mkdir()
+    other = Service(database=tmp_path / "other" / "a.db", key_file=files["key_file"])
     token = client_of(app).get("/api/token", headers=BASIC).json["token"]
     hashed = len(work)
     assert [status_of(guard, headers) for headers in (BASIC, bearer(token))] == [200, 200]

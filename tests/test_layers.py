@@ -25,7 +25,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "core.access_tokens", "core.token_issuing", "core.refresh_tokens",
     ),
     "storage": (
-        "storage.schema", "storage.engine", "storage.private_files", "storage.sqlite_file",
+        "storage.schema", "storage.engine", "storage.private_files", "storage.writer_queue",
+        "storage.sqlite_watch", "storage.sqlite_file", "storage.sqlite_restore",
         "storage.sqlite", "storage.engines", "storage.key_file", "storage.common_passwords",
         "storage.rest_auth_file", "storage.staging", "storage.store",
     ),
@@ -115,8 +116,13 @@ def test_core_and_storage_do_not_import_each_other() -> None:
 
 def test_only_engines_knows_an_engine_by_name() -> None:
     """The seam for a second database."""
-    named = {"storage.sqlite", "storage.sqlite_file"}
-    assert {m for m in MODULES if inside(m) & named} == {"storage.engines", "storage.sqlite"}
+    named = {
+        f"storage.{name}" for name in ("sqlite", "sqlite_file", "sqlite_restore", "sqlite_watch")
+    }
+    assert {m for m in MODULES if inside(m) & named} == {"storage.engines", *named} - {
+        "storage.sqlite_file",
+        "storage.sqlite_watch",
+    }
 
 
 def test_core_is_pure() -> None:
@@ -134,7 +140,10 @@ def test_a_library_is_known_to_one_file() -> None:
         "jwt.algorithms": "core.asymmetric",
         "bcrypt": "core.old_hashes core.passwords",
         "cryptography.hazmat.primitives.asymmetric": "core.asymmetric",
-        "sqlite3": "storage.rest_auth_file storage.sqlite storage.sqlite_file storage.staging",
+        "sqlite3": (
+            "storage.rest_auth_file storage.sqlite storage.sqlite_file storage.sqlite_restore "
+            "storage.staging"
+        ),
         "fcntl": "storage.key_file",
         "argparse": "cli.command cli.main cli.users",
         "waitress": "cli.server",

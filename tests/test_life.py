@@ -2,6 +2,7 @@
 load."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from restauth.domain import audit
 from restauth.services import Services
 from restauth.testing import Clock
 from tests.conftest import ServicesFactory, basic, bearer, client_of
-from tests.processes import PATIENCE, Server, receive, send, until_deadline
+from tests.processes import PATIENCE, Server, receive, run, send, until_deadline
 
 NAME = "miguel"
 RESOURCE = "/api/resource"
@@ -348,3 +349,40 @@ def test_no_more_guesses_than_allowed_are_compared_in_two_processes_together(
         assert server.end() == 0
     said = "".join(server.output for server in servers)
     assert said.count('"event": "login_failed"') == MAX_FAILURES
+
+
+# A server whose files are changed under it
+
+
+def copy_over(directory: Path) -> None:
+    """What `cp backup.db restauth.db` does."""
+    (directory / "restauth.db").write_bytes((directory / "backup.db").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda directory: (directory / "restauth.db").unlink(), id="removed"),
+        pytest.param(lambda directory: (directory / "restauth.db-wal").unlink(), id="no WAL"),
+        pytest.param(lambda directory: (directory / "restauth.db").write_bytes(b""), id="emptied"),
+        pytest.param(copy_over, id="copied over"),
+    ],
+)
+def test_nothing_is_acknowledged_that_would_be_lost_and_a_restore_mends_it(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    with Server.start(tmp_path) as server:
+        assert server.register(NAME) == 1
+        assert run(tmp_path, "backup", "backup.db").returncode == 0
+        token = server.log_in(NAME)
+        change(tmp_path)
+        value = {"username": "susan", "password": "pw"}
+        assert server.request("POST", "/api/users", value=value).status == 503
+        assert server.get("/api/health").status == 503
+        assert "restart" in server.output
+        server.end(signal.SIGKILL)
+    assert run(tmp_path, "restore", "backup.db").returncode == 0
+    with Server.start(tmp_path) as server:
+        assert server.get(RESOURCE, bearer(token)).status == 401
+        assert server.register("susan") == 2
+        assert server.log_in(NAME)

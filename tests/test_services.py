@@ -29,14 +29,17 @@ from restauth.errors import (
     UnusableKeyRing,
     UnusableStore,
 )
+from restauth.records import Account, User
 from restauth.services import (
     Services,
     build_keys,
     build_services,
     build_stateless,
+    restore,
     start_services,
 )
 from restauth.settings import Settings
+from restauth.storage import private_files
 from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.testing import Clock
 from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, basic, bearer, held_hashes
@@ -55,6 +58,7 @@ from tests.domain.actions import (
     verify,
 )
 from tests.hash_samples import write_rest_auth_file
+from tests.storage.system import in_processes, killed_at_each_step
 
 
 @pytest.fixture
@@ -100,6 +104,128 @@ def test_a_key_ring_that_cannot_be_used_stops_the_start_before_a_database_is_mad
     with pytest.raises(UnusableKeyRing):
         build_services(here, create=True)
     assert not Path(here.database).exists()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("lose", [Path.unlink, empty])
+def test_a_key_ring_whose_database_has_gone_stops_the_start(
+    here: Settings, tmp_path: Path, lose: Callable[[Path], None], create: bool
+) -> None:
+    """Else new users would get the ids of those that were lost."""
+    with build_services(here, create=True, hash_cost=CHEAPEST) as services:
+        register(services)
+    lose(Path(here.database))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UnusableStore) as caught:
+        build_services(here, create=create)
+    assert str(caught.value) == (
+        f"The database {here.database} is missing or empty, but there is a key ring "
+        f"{here.key_file}, which is made after it. If there were users, restore them (restauth "
+        "restore). To begin with none, move the key ring away."
+    )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    Path(here.key_file).unlink()
+    with build_services(here, create=True) as services:
+        assert list(services.accounts.list()) == []
+
+
+def test_a_key_ring_may_be_put_in_a_directory_of_its_own_before_the_first_start(
+    here: Settings, tmp_path: Path
+) -> None:
+    build_services(here, create=True).close()
+    (tmp_path / "new").mkdir()
+    new = settings.load({}, {"database": tmp_path / "new" / "a.db", "key_file": here.key_file})
+    with build_services(new, create=True) as services:
+        assert list(services.accounts.list()) == []
+
+
+def settings_in(directory: Path) -> Settings:
+    return settings.load({}, {"database": directory / "a.db", "key_file": directory / "a.keys"})
+
+
+def first_start(directory: Path) -> None:
+    start_services(settings_in(directory), hash_cost=CHEAPEST).close()
+
+
+def later_start(directory: Path) -> None:
+    with start_services(settings_in(directory), hash_cost=CHEAPEST) as services:
+        assert register(services).id == 1
+
+
+def test_a_first_start_that_is_killed_at_any_moment_does_not_stop_the_next_one(
+    tmp_path: Path,
+) -> None:
+    in_processes(1, killed_at_each_step, tmp_path, os.listdir, first_start, later_start)
+
+
+def test_a_file_that_is_mounted_alone_is_told_at_the_start(
+    here: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(private_files, "MOUNTS", mounts)
+    mounts.write_text("")
+    start_services(here).close()
+    assert caplog.messages == []
+    names = (os.path.realpath(name) for name in (here.database, here.key_file))
+    mounts.write_text("".join(f"36 35 98:0 /x {name} rw - ext4 x rw\n" for name in names))
+    start_services(here).close()
+    assert [each.partition(" is ")[2].partition(":")[0] for each in caplog.messages] == [
+        "mounted as a single file",
+        "mounted as a single file, which cannot be replaced",
+    ]
+
+
+# Restore
+
+
+def test_a_restore_revokes_the_keys_before_it_replaces_the_database(
+    here: Settings, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    with build_services(here, create=True, hash_cost=CHEAPEST) as services:
+        account, token = register(services), issue(services).token
+        services.backup(copy)
+        services.accounts.lock(account)  # which ends the session
+        kid = services.keys.ring.signing_key.kid
+        with pytest.raises(UnusableStore, match="in use"):
+            restore(here, copy)
+        assert build_keys(here).ring.signing_key.kid == kid
+    restore(here, copy)
+    with build_services(here, create=True) as services:
+        assert services.accounts.find(account.id) == account
+        assert session_ids(services, account) != []  # it lives again, and its token does not
+        assert not is_valid(services, token)
+        assert len(services.keys.ring.keys) == 1
+
+
+def session_ids(services: Services, account: Account) -> list[str]:
+    return [each.id for each in services.sessions.list(User(account.id, account.username))]
+
+
+def test_a_restore_needs_no_key_ring_and_refuses_one_that_cannot_be_used(
+    here: Settings, tmp_path: Path
+) -> None:
+    copy, ring = tmp_path / "copy.db", Path(here.key_file)
+    with build_services(here, create=True, hash_cost=CHEAPEST) as services:
+        services.backup(copy)
+        register(services)
+    ring.chmod(0o644)
+    with pytest.raises(UnusableKeyRing):
+        restore(here, copy)
+    ring.unlink()
+    with build_services(here, create=False) as services:
+        assert len(list(services.accounts.list())) == 1
+    restore(here, copy)
+    assert not ring.exists()
+    with build_services(here, create=True) as services:
+        assert list(services.accounts.list()) == []
 
 
 def test_keys_and_verifiers_need_no_database(here: Settings, tmp_path: Path) -> None:
@@ -212,7 +338,8 @@ def test_services_on_two_databases_share_nothing(
 ) -> None:
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
     a = start_here(audit_log=str(logs[0]))
-    b = start_here(audit_log=str(logs[1]), database=tmp_path / "b.db")
+    (tmp_path / "b").mkdir()
+    b = start_here(audit_log=str(logs[1]), database=tmp_path / "b" / "b.db")
     names = [part.name for part in fields(a._resources)]
     assert [n for n in names if getattr(a._resources, n) is getattr(b._resources, n)] == []
     for services in (a, b):
@@ -229,8 +356,9 @@ def test_a_database_in_the_place_of_another_is_not_taken_for_it(
 ) -> None:
     old = start_here()
     register(old)
+    (tmp_path / "b").mkdir()
     old.close()  # or its write-ahead log would be taken for that of the next one
-    start_here(database=tmp_path / "b.db")
+    start_here(database=tmp_path / "b.db", key_file=tmp_path / "b" / "b.keys")
     (tmp_path / "b.db").rename(here.database)
     new = start_here()
     assert new._resources is not old._resources

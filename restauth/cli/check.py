@@ -12,9 +12,10 @@ from restauth.cli.output import say
 from restauth.domain.keys import SigningKeys
 from restauth.errors import UnusableKeyRing
 from restauth.records import Finding
-from restauth.services import build_keys, now
+from restauth.services import build_keys, find_lost_users, now
 from restauth.settings import Settings
 from restauth.storage import engines
+from restauth.storage.key_file import find_place_fault
 from restauth.storage.private_files import check_directory, check_missing
 
 KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
@@ -28,7 +29,11 @@ def add_commands(commands: Commands) -> None:
 
 def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
     """All findings at that time: first about the files, then about the settings."""
-    yield from engines.check(settings.database)
+    lost = find_lost_users(settings)
+    if lost:
+        yield Finding("error", lost)
+    else:
+        yield from engines.check(settings.database)
     yield from _check_keys(settings.key_file, keys, at)
     yield from _check_settings(settings)
 
@@ -57,6 +62,9 @@ def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"The key ring {path} is private. Valid keys: {len(ring.keys)}.")
     yield from check_directory(path)
+    fault = find_place_fault(path)
+    if fault:
+        yield Finding("warning", fault)
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from restauth import __version__, settings
+from restauth import __version__, services, settings
 from restauth.cli import check, docs, importer, keys, serve, users
 from restauth.cli.command import Arguments, Commands, add_command, load_settings, open_services
 from restauth.cli.output import discard_output, print_table, remark, say
@@ -64,6 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
         group.add_commands(commands)
     add_command(commands, "backup", _backup, "write a consistent copy while serving", "FILE")
     add_command(
+        commands,
+        "restore",
+        _restore,
+        "put a copy in the place of the database, and end all tokens",
+        "FILE",
+    )
+    add_command(
         commands, "settings", _settings, "show every setting and where it comes from", json=True
     )
     docs.add_commands(commands)
@@ -83,6 +90,13 @@ def _backup(arguments: Arguments) -> int:
     with open_services() as services:
         services.backup(Path(arguments.file))
     say(f"The users are copied to {arguments.file}; the key ring is a file of its own.")
+    return 0
+
+
+def _restore(arguments: Arguments) -> int:
+    settings = load_settings()
+    services.restore(settings, Path(arguments.file))
+    say(f"{arguments.file} is restored to {settings.database}. All tokens have ended.")
     return 0
 
 

@@ -204,12 +204,17 @@ class Accounts:
         """
         code = reset_codes.parse(unverified_code)
         found = self._store.find_reset_code(code.selector, self._clock()) if code else None
-        # An unknown selector needs no count of its own: the peer that tries it is counted.
-        name = _RESET_CODE + code.selector if code and found else ""
+        if code is None or found is None:
+            # Nothing is counted, and so nothing is written: a flood of invented codes must not keep
+            # writers waiting. There are too many selectors to find one by trying.
+            self._throttle.check("", client)
+            self._audit.record_failure(Event.RESET_FAILED, client, None, 0)
+            raise UnusableCode
+        name = _RESET_CODE + code.selector
         self._throttle.check(name, client)
         wait = self._throttle.reserve(name, client)
-        account = self._store.find_user(found[0]) if found else None
-        if code is None or found is None or account is None or not code.matches(found[1]):
+        account = self._store.find_user(found[0])
+        if account is None or not code.matches(found[1]):
             self._audit.record_failure(Event.RESET_FAILED, client, account, wait)
             raise UnusableCode
         self._throttle.release(name, client)

@@ -14,7 +14,9 @@ Row = tuple[Any, ...]
 Execute = Callable[[str, Mapping[str, object]], list[Row]]
 Result = TypeVar("Result")
 
-MAX_WRITERS = 8  # threads of a process that write or wait to write; the next one is refused
+# Threads of a process that may wait while another process holds the database; the next one is
+# refused. While the database answers, all writers wait their turn.
+MAX_WRITERS = 8
 
 
 class Engine(Protocol):
@@ -42,6 +44,10 @@ class Engine(Protocol):
         `work` may be run again, after all that it did was undone. So it must have no effect outside
         the database. What it raises undoes the transaction. Raises StoreUnavailable.
         """
+
+    def ping(self) -> None:
+        """Return if the database is in its place and can be written, as far as can be seen without
+        writing. Raises StoreUnavailable."""
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy to a new private file, while others read and write. Raises

@@ -4,11 +4,11 @@ Rule: the one file that knows the engines by name. All other code knows the cont
 `storage.engine`. The setting is the name of an SQLite file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from restauth.records import Finding
-from restauth.storage import sqlite_file
+from restauth.storage import sqlite_file, sqlite_restore
 from restauth.storage.engine import Engine
 from restauth.storage.sqlite import SQLite
 
@@ -26,10 +26,27 @@ def exists(database: str) -> bool:
     return Path(database).exists()
 
 
+def is_lost(database: str, made_after: Path) -> bool:
+    """Whether the database has gone or was emptied, because `made_after` exists: a start makes that
+    file when the database is ready."""
+    return sqlite_file.is_lost(Path(database), made_after)
+
+
+def find_place_fault(database: str) -> str | None:
+    """Why what is written may be lost, although it is written."""
+    return sqlite_file.find_place_fault(Path(database))
+
+
 def is_up_to_date(database: str) -> bool:
     """Whether an existing database has the newest schema; it is not changed. Raises
     UnusableStore."""
     return sqlite_file.is_up_to_date(Path(database))
+
+
+def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
+    """Put a copy in the place of the database. `before` is called when nothing but the replacement
+    is left to do. Raises UnusableStore, UnusableFile; then nothing was replaced."""
+    sqlite_restore.restore(Path(database), copy, before)
 
 
 def check(database: str) -> Iterator[Finding]:

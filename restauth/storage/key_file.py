@@ -15,9 +15,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from restauth.errors import UnusableKeyRing
+from restauth.storage.private_files import is_mounted_alone
 
 LOCK_TIMEOUT = 10  # seconds; a command holds the lock for some milliseconds
 MAX_SIZE = 65_536  # bytes; a ring of a hundred keys has about 30,000
+
+
+def find_place_fault(path: Path) -> str | None:
+    """Why the file cannot be replaced, although it can be read."""
+    if is_mounted_alone(path):
+        return (
+            f"The key ring {path} is mounted as a single file, which cannot be replaced: restauth "
+            "key rotate fails. Mount the directory."
+        )
+    return None
 
 
 class KeyFile:

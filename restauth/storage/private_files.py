@@ -1,13 +1,16 @@
 """Findings about who can read or replace a file of ours.
 
-Rule: looks at modes and directories, and changes nothing.
+Rule: looks at modes, directories and mounts, and changes nothing.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from restauth.records import Finding
+
+MOUNTS = Path("/proc/self/mountinfo")  # Linux alone has it: proc(5)
 
 
 def check_mode(path: Path) -> Iterator[Finding]:
@@ -31,3 +34,23 @@ def check_missing(path: Path, noun: str) -> Iterator[Finding]:
         yield from check_directory(path)
     else:
         yield Finding("error", f"There is no directory for the {noun} {path}.")
+
+
+def is_mounted_alone(path: Path) -> bool:
+    """Whether the file itself is a mount point, as when a container gets one file and not its
+    directory: what is made beside it is then elsewhere, and it cannot be replaced."""
+    real = os.path.realpath(path)
+    try:
+        if os.stat(real).st_dev != os.stat(os.path.dirname(real)).st_dev:
+            return True
+        mounts = MOUNTS.read_bytes()
+    except OSError:
+        return False
+    points = (line.split(b" ")[4] for line in mounts.splitlines())
+    return _escaped(real) in points
+
+
+def _escaped(name: str) -> bytes:
+    return b"".join(
+        b"\\%03o" % byte if byte in b" \t\n\\" else bytes([byte]) for byte in os.fsencode(name)
+    )

@@ -1,8 +1,8 @@
 """The SQLite engine: connections and transactions.
 
-Rule: knows nothing of users. It never makes a database where one stood before, and it turns
-failures of the machine (locked, full, gone, damaged) into `StoreUnavailable`. Every other error of
-the driver is a bug, and is not hidden.
+Rule: knows nothing of users. It never makes a database where one stood before, and it acknowledges
+no write to a file that was removed or overwritten. Failures of the machine (locked, full, gone,
+damaged) become `StoreUnavailable`. Every other error of the driver is a bug, and is not hidden.
 """
 
 import os
@@ -11,15 +11,18 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from restauth.errors import StoreUnavailable, UnusableFile
 from restauth.storage import sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute, Result, Row
+from restauth.storage.sqlite_watch import Opened, Watch
+from restauth.storage.writer_queue import WriterQueue
 
-BUSY_TIMEOUT = 1500  # ms that a request waits for another writer, before it is refused
+BUSY_TIMEOUT = 1500  # ms that a request waits for other writers, before it is refused
+MOMENT = 0.25  # seconds that another process may write, before threads are kept for readers
+POLL_INTERVAL = 0.005  # seconds
 
 _OPERATIONAL_CODES = {  # locking, disk and I/O errors: not bugs; https://sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY,
@@ -35,43 +38,56 @@ _OPERATIONAL_CODES = {  # locking, disk and I/O errors: not bugs; https://sqlite
     sqlite3.SQLITE_READONLY,
 }
 
+_PASSING_CODES = {  # after them the connection is as useful as a new one
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+}
+
+
+class _Connection(sqlite3.Connection):
+    """A connection of the pool, and what it has opened."""
+
+    opened: Opened
+
 
 class SQLite:
     """The engine on one database file, with a pool of connections.
 
     A connection serves one thread at a time and then goes back to the pool, so that a server with
-    a thread for each request does not open a connection for each. Raises UnusableStore when the
-    file belongs to another program, is damaged, is newer than this code, or cannot be made.
+    a thread for each request does not open a connection for each. One connection writes, for one
+    thread after the other. Raises UnusableStore when the file belongs to another program, is
+    damaged, is newer than this code, or cannot be made or written.
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path.resolve()  # by its own name: a link may come to point elsewhere
-        self._idle: deque[sqlite3.Connection] = deque()
-        self._writers = BoundedSemaphore(MAX_WRITERS)
+        self._idle: deque[_Connection] = deque()
+        self._writing: deque[_Connection] = deque()  # none or one
+        self._queue = WriterQueue(MAX_WRITERS)
+        self._busy_since: float | None = None  # the time since when another process writes
         _engines.add(self)
         self.identity = sqlite_file.prepare(self.path, self._connect, create=create)
+        self._watch = Watch(self.path, self.identity[1:])
         self._next_look = 0.0
 
     def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """As the contract says."""
-        with self._connection() as connection:
+        with self._reader() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """As the contract says."""
-        with self._place_in_queue(), self._connection() as connection:
-            return connection.execute(sql, parameters).fetchall()
+        return self.transaction(lambda execute: execute(sql, parameters))
 
     def write_if_free(self, sql: str, parameters: Mapping[str, object]) -> None:
         """As the contract says. A commit with `synchronous = NORMAL` does not wait for the disk."""
-        with suppress(StoreUnavailable), self._connection() as connection:
+        with suppress(StoreUnavailable), self._reader() as connection:
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 connection.execute(sql, parameters).fetchall()
-            except sqlite3.Error as error:  # the connection can still read, so it is kept
-                if sqlite_file.result_code(error) not in _OPERATIONAL_CODES:
-                    raise
             finally:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
@@ -82,8 +98,10 @@ class SQLite:
         The lock is taken at the start: a transaction that reads first and then writes fails at once
         when another writer came between (SQLITE_BUSY_SNAPSHOT), whatever the busy timeout.
         """
-        with self._place_in_queue(), self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        deadline = time.monotonic() + BUSY_TIMEOUT / 1000
+        with self._queue.turn(BUSY_TIMEOUT / 1000), self._writer() as connection:
+            self._watch.look(connection.opened)
+            self._begin(connection, deadline)
             try:
                 result = work(
                     lambda sql, parameters: connection.execute(sql, parameters).fetchall()
@@ -93,7 +111,16 @@ class SQLite:
                 if connection.in_transaction:  # on a full disk SQLite itself has rolled back
                     connection.execute("ROLLBACK")
                 raise
+            self._watch.look(connection.opened)  # else the write would be acknowledged, and lost
         return result
+
+    def ping(self) -> None:
+        """As the contract says."""
+        self._next_look = 0
+        with self._reader():
+            fault = sqlite_file.find_write_fault(self.path)
+        if fault:
+            raise StoreUnavailable(fault)
 
     def backup(self, target: Path) -> None:
         """As the contract says."""
@@ -102,7 +129,7 @@ class SQLite:
         except OSError as error:
             raise UnusableFile(f"The backup {target} cannot be made: {error.strerror}.") from None
         try:
-            with self._connection() as source, closing(sqlite3.connect(target)) as copy:
+            with self._reader() as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
                 # A copy in WAL mode could only be read in a directory that can be written.
                 copy.execute("PRAGMA journal_mode = DELETE")
@@ -114,72 +141,109 @@ class SQLite:
 
     def close(self) -> None:
         """As the contract says."""
-        while self._idle:
-            self._idle.pop().close()
+        for pool in (self._idle, self._writing):
+            while pool:
+                pool.pop().close()
 
-    @contextmanager
-    def _place_in_queue(self) -> Iterator[None]:
-        """While another process holds the write lock, writers wait. Their number is limited, so
-        that threads are left for requests that only read."""
-        if not self._writers.acquire(blocking=False):
-            raise StoreUnavailable("too many writers wait for the database")
-        try:
-            yield
-        finally:
-            self._writers.release()
+    def _begin(self, connection: _Connection, deadline: float) -> None:
+        """Take the write lock of the file. SQLite's own busy handler would sleep longer each time,
+        and so be overtaken by the writers of other processes.
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._check_identity()
-        try:
-            connection = self._take()
+        A file that was locked for BUSY_TIMEOUT is not waited for again until it is free: the
+        requests that come then are refused at once.
+        """
+        while True:
             try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if sqlite_file.result_code(error) != sqlite3.SQLITE_BUSY:
+                    raise
+                now = time.monotonic()
+                self._busy_since = self._busy_since or now
+                busy_time = now - self._busy_since
+                if now >= deadline or busy_time >= BUSY_TIMEOUT / 1000:
+                    raise
+                if busy_time >= MOMENT:
+                    self._queue.stand_still()
+                time.sleep(POLL_INTERVAL)
+            else:
+                self._busy_since = None
+                self._queue.go_on()
+                return
+
+    def _reader(self) -> AbstractContextManager[_Connection]:
+        return self._borrow(self._idle, BUSY_TIMEOUT)
+
+    def _writer(self) -> AbstractContextManager[_Connection]:
+        return self._borrow(self._writing, 0)
+
+    @contextmanager
+    def _borrow(self, pool: deque[_Connection], busy_timeout: int) -> Iterator[_Connection]:
+        try:
+            connection = self._take(pool, busy_timeout)
+            is_sound = True
+            try:
+                self._look_once_a_second(connection)
                 yield connection
-            except BaseException:
-                connection.close()
+            except sqlite3.Error as error:
+                code = sqlite_file.result_code(error)
+                is_sound = code in _PASSING_CODES
+                if code == sqlite3.SQLITE_READONLY:
+                    self.close()  # all of them were opened when the file could not be written
+                if not is_sound:
+                    self._watch.look(connection.opened)  # "no such table", if it was emptied
                 raise
-            self._idle.append(connection)
+            finally:
+                # The last connection that is closed removes the WAL; on a full disk no new one
+                # could be made, and nothing could be read.
+                if is_sound and not connection.in_transaction:
+                    pool.append(connection)
+                else:
+                    connection.close()
         except sqlite3.Error as error:
             if sqlite_file.result_code(error) in _OPERATIONAL_CODES:
                 raise StoreUnavailable(str(error)) from None
             raise
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self, pool: deque[_Connection], busy_timeout: int) -> _Connection:
         try:
-            return self._idle.pop()
+            return pool.pop()
         except IndexError:
-            return self._connect(BUSY_TIMEOUT)
-
-    def _check_identity(self) -> None:
-        """Once a second: is the open file still the file of that name?
-
-        Writes to a file that was removed succeed, and are lost. Raises StoreUnavailable.
-        """
-        now = time.monotonic()
-        if now < self._next_look:
-            return
+            pass
+        self._watch.look_at_name()
+        connection = self._connect(BUSY_TIMEOUT)
         try:
-            is_same = sqlite_file.identity_of(self.path) == self.identity
-        except OSError:
-            is_same = False
-        if not is_same:
-            raise StoreUnavailable(f"{self.path} was removed or replaced: restart")
-        self._next_look = now + 1
+            connection.execute("PRAGMA schema_version").fetchall()  # reads, and so opens the WAL
+            connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+            connection.opened = self._watch.open()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _connect(self, busy_timeout: int) -> sqlite3.Connection:
+    def _look_once_a_second(self, connection: _Connection) -> None:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._watch.look(connection.opened)
+            self._next_look = now + 1
+
+    def _connect(self, busy_timeout: int) -> _Connection:
         # mode=rw never makes a file (https://sqlite.org/uri.html). The pool gives a connection to
         # one thread at a time, so check_same_thread is not needed.
-        connection = sqlite3.connect(
+        connection: _Connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
             timeout=busy_timeout / 1000,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power failure
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
+            # What a long read of another program has let the WAL grow to is given back after it.
+            connection.execute(f"PRAGMA journal_size_limit = {sqlite_file.USUAL_WAL}")
         except BaseException:
             connection.close()
             raise

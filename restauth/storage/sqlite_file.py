@@ -7,6 +7,7 @@ never during a request.
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -15,13 +16,21 @@ from pathlib import Path
 from restauth.errors import UnusableStore
 from restauth.records import Finding
 from restauth.storage.engine import Row
-from restauth.storage.private_files import check_directory, check_missing, check_mode
+from restauth.storage.private_files import (
+    check_directory,
+    check_missing,
+    check_mode,
+    is_mounted_alone,
+)
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 
 OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating the file
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
 
 Identity = tuple[str, int, int]  # name, device and inode
+
+USUAL_WAL = 8 * 2**20  # bytes; twice what SQLite writes to a WAL before it begins anew
+LARGE_WAL = 8 * USUAL_WAL
 
 
 def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create: bool) -> Identity:
@@ -39,6 +48,9 @@ def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create:
                 f"The database {path} has a second name, a hard link: SQLite would lose writes."
             )
         _refuse_foreign(path)
+        fault = find_write_fault(path)
+        if fault:
+            raise UnusableStore(fault)
         with closing(connect(OPENING_TIMEOUT)) as connection:
             _migrate(connection, path)
     except (OSError, sqlite3.Error) as error:
@@ -53,6 +65,42 @@ def identity_of(path: Path) -> Identity:
     return str(path), status.st_dev, status.st_ino
 
 
+def find_write_fault(path: Path) -> str | None:
+    """Why this process cannot write the file, or make a WAL beside it. SQLite itself opens such a
+    file without a complaint, and fails at the first write."""
+    uses_effective_ids = os.access in os.supports_effective_ids
+    real = Path(os.path.realpath(path))
+    beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
+    for each in (path, *filter(Path.exists, beside), real.parent):
+        if not os.access(each, os.W_OK, effective_ids=uses_effective_ids):
+            return f"The database {path} cannot be used: {each} is read-only for this user."
+    return None
+
+
+def is_lost(path: Path, made_after: Path) -> bool:
+    """Whether the file has gone or was emptied, because `made_after` exists, which a start makes
+    after the file.
+
+    Where `made_after` is in another directory, it may have been put there before the first start,
+    and then no file is to be expected yet.
+    """
+    if not os.path.lexists(made_after):
+        return False
+    if path.exists():
+        return path.is_file() and path.stat().st_size == 0
+    return path.absolute().parent.resolve() == made_after.absolute().parent.resolve()
+
+
+def find_place_fault(path: Path) -> str | None:
+    """Why what is written may be lost, although the file itself is as it must be."""
+    if is_mounted_alone(path):
+        return (
+            f"The database {path} is mounted as a single file: the newest writes are in a file "
+            "beside it, which is not. Mount the directory."
+        )
+    return None
+
+
 def result_code(error: sqlite3.Error) -> int:
     """The primary result code; an extended code has it in its low byte."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -63,12 +111,30 @@ def is_up_to_date(path: Path) -> bool:
 
     Raises UnusableStore when it is not ours, damaged, or newer than this code.
     """
+    return read_version(path) == len(MIGRATIONS)
+
+
+def read_version(path: Path) -> int:
+    """How many migrations the file has seen; 0 for an empty one. Otherwise as `is_up_to_date`."""
     try:
-        with closing(_open_read_only(path)) as connection:
+        with closing(open_read_only(path)) as connection:
             _refuse_damaged(connection, path, max_pages=None)
-            return _version(connection, path) == len(MIGRATIONS)
+            return _version(connection, path)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from None
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the file is a whole database of another program."""
+    try:
+        with closing(open_read_only(path)) as connection:
+            application_id, objects = connection.execute(
+                "SELECT application_id, (SELECT count(*) FROM sqlite_schema) "
+                "FROM pragma_application_id"
+            ).fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(application_id != APPLICATION_ID and (application_id or objects))
 
 
 def check(path: Path) -> Iterator[Finding]:
@@ -84,9 +150,24 @@ def check(path: Path) -> Iterator[Finding]:
         yield Finding("ok", f"The database {path} belongs to restauth and is undamaged.")
         if not is_current:
             yield Finding("warning", f"The next start brings the database {path} up to date.")
+        for fault in (find_write_fault(path), find_place_fault(path)):
+            if fault:
+                yield Finding("error", fault)
+        yield from _check_wal(path)
     yield from check_mode(path)
     yield from check_mode(path.with_name(path.name + "-wal"))
     yield from check_directory(path)
+
+
+def _check_wal(path: Path) -> Iterator[Finding]:
+    wal = Path(os.path.realpath(path) + "-wal")
+    size = wal.stat().st_size if wal.exists() else 0
+    if size > LARGE_WAL:
+        yield Finding(
+            "warning",
+            f"{wal} has {size // 2**20} MiB: another program has read the database for a long time "
+            "without an end.",
+        )
 
 
 def _unusable(path: Path, error: Exception) -> UnusableStore:
@@ -103,17 +184,21 @@ def _create_private(path: Path) -> None:
 def _refuse_foreign(path: Path) -> None:
     """Checked before the file is opened for writing: SQLite would then repair what a crash of the
     other program has left. Raises UnusableStore."""
-    with closing(_open_read_only(path)) as connection:
+    with closing(open_read_only(path)) as connection:
         _version(connection, path)
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Raises OSError; UnusableStore for a file of one byte, which SQLite takes for an empty one.
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that makes and changes nothing. Raises OSError; UnusableStore for what is no
+    regular file, and for a file of one byte, which SQLite takes for an empty one.
 
     Nothing but SQLite opens the file: a process that closes it loses all of its locks on it, those
     of its other connections too (https://sqlite.org/howtocorrupt.html section 2.2).
     """
-    if path.stat().st_size == 1:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # to open a named pipe would wait for its other end
+        raise UnusableStore(f"The database {path} cannot be used: it is not a regular file.")
+    if status.st_size == 1:
         raise UnusableStore(f"The database {path} belongs to another program.")
     # mode=ro makes no database, but it makes a WAL. immutable=1 does not, when no process has the
     # file open.

@@ -79,10 +79,12 @@ class Store:
         self._write = engine.write
         self._write_if_free = engine.write_if_free
         self._transaction = engine.transaction
+        self._ping = engine.ping
         self.ping()
 
     def ping(self) -> None:
-        """Return if the store answers; else raise StoreUnavailable."""
+        """Return if the store answers, and can be written; else raise StoreUnavailable."""
+        self._ping()
         self._read("SELECT id FROM users LIMIT 1", {})
 
     # Users
@@ -328,15 +330,29 @@ class Store:
 
     def touch_session(self, session_id: str, now: int) -> bool:
         """Note that an access token was renewed. False when the session has ended, or allows no
-        more renewals."""
-        rows = self._write(
+        more renewals.
+
+        Only the first renewal within a second writes: a client that renews without a pause must not
+        keep the other writers waiting.
+        """
+        parameters = {"session_id": session_id, "now": now}
+        noted = self._read(
             """
-            UPDATE sessions SET last_used_at = :now
-            WHERE id = :session_id AND expires_at > :now AND renewable_until > :now RETURNING id
+            SELECT id FROM sessions
+            WHERE id = :session_id AND expires_at > :now AND renewable_until > :now
+                AND last_used_at = :now
             """,
-            {"session_id": session_id, "now": now},
+            parameters,
         )
-        return bool(rows)
+        return bool(noted) or bool(
+            self._write(
+                """
+                UPDATE sessions SET last_used_at = :now
+                WHERE id = :session_id AND expires_at > :now AND renewable_until > :now RETURNING id
+                """,
+                parameters,
+            )
+        )
 
     def rotate_session(
         self, session_id: str, counter: int, now: int, renewable_until: int, grace: int
@@ -604,18 +620,31 @@ def _put_failures(
 
 
 def _evict_failures(execute: Execute, now: int) -> None:
-    """Keep the table bounded: invented names and peers must not fill the disk."""
+    """Keep the table bounded: invented names and peers must not fill the disk. The oldest rows are
+    found by the index; to sort all of them at each booking would stop the other writers."""
     rows = execute("SELECT count(*) FROM failures WHERE is_kept = 0", {})
     excess = rows[0][0] - MAX_FAILURES_ROWS
-    if excess > 0:
+    if excess <= 0:
+        return
+    evicted = execute(
+        """
+        DELETE FROM failures WHERE (name, peer) IN (
+            SELECT name, peer FROM failures WHERE is_kept = 0 AND blocked_until <= :now
+            ORDER BY counted_from LIMIT :excess
+        )
+        RETURNING name
+        """,
+        {"excess": excess, "now": now},
+    )
+    if len(evicted) < excess:  # all that are left still block
         execute(
             """
             DELETE FROM failures WHERE (name, peer) IN (
                 SELECT name, peer FROM failures WHERE is_kept = 0
-                ORDER BY blocked_until > :now, counted_from LIMIT :excess
+                ORDER BY counted_from LIMIT :excess
             )
             """,
-            {"excess": excess, "now": now},
+            {"excess": excess - len(evicted)},
         )
 
 

@@ -5,6 +5,7 @@ What makes a database or a key ring unusable is decided in `storage.sqlite_file`
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from restauth import settings
 from restauth.cli.check import check
 from restauth.services import Services, build_keys
+from restauth.storage import private_files
 from restauth.testing import Clock
 from tests.cli.conftest import Restauth
 from tests.key_pairs import PAIRED, need_extra
@@ -62,6 +64,40 @@ def test_valid_files_are_ok_and_nothing_is_made_beside_them(
     assert level_of(found, DATABASE, "undamaged") == level_of(found, RING, "Valid keys: 2.") == "ok"
     assert errors_found() == []
     assert set(directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_key_ring_without_its_users_is_an_error(
+    services: Services, lose: Callable[[Path], object]
+) -> None:
+    services.close()
+    lose(Path("restauth.db"))
+    (text,) = errors_found()
+    assert text.startswith("The database restauth.db is missing or empty, but there is a key ring")
+    assert not any("the first start makes it" in text for text in findings())
+
+
+def test_files_that_are_mounted_alone_are_found(
+    services: Services, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = directory / "mountinfo"
+    mounts.write_text("".join(f"1 1 8:1 / {directory}/restauth.{x} rw\n" for x in ("db", "keys")))
+    monkeypatch.setattr(private_files, "MOUNTS", mounts)
+    found = findings()
+    assert (
+        found[
+            "The database restauth.db is mounted as a single file: the newest writes are in a file "
+            "beside it, which is not. Mount the directory."
+        ]
+        == "error"
+    )
+    assert (
+        found[
+            "The key ring restauth.keys is mounted as a single file, which cannot be replaced: "
+            "restauth key rotate fails. Mount the directory."
+        ]
+        == "warning"
+    )
 
 
 def test_an_older_database_is_a_warning_and_left_alone(directory: Path) -> None:

@@ -15,7 +15,9 @@ from restauth.services import Services
 from restauth.settings import NAMES
 from restauth.storage import sqlite
 from restauth.storage.schema import APPLICATION_ID
-from tests.cli.conftest import Restauth, is_one_line, refused
+from tests.cli.conftest import NAME, Restauth, is_one_line, refused
+from tests.conftest import ServicesFactory
+from tests.domain.actions import is_valid, issue
 from tests.processes import PATIENCE, RESTAUTH, converse, environ, run
 
 # Wrong usage
@@ -130,6 +132,34 @@ def test_a_backup_is_private_and_holds_everything(
     monkeypatch.setenv("RESTAUTH_DATABASE", "copy.db")
     assert restauth("user list") == listed
     assert restauth("check").out.startswith("ok       The database copy.db")
+
+
+def test_a_backup_is_restored_and_old_tokens_are_refused(
+    restauth: Restauth, services: Services, ada: int, make_services: ServicesFactory
+) -> None:
+    token = issue(services, NAME).token
+    assert restauth("backup copy.db").status == 0
+    services.accounts.delete(services.accounts.find(ada))
+    assert restauth("restore copy.db") == refused(
+        f"The database {os.getcwd()}/restauth.db is in use: stop the server first."
+    )
+    services.close()
+    done = restauth("restore copy.db")
+    assert done == (0, "copy.db is restored to restauth.db. All tokens have ended.\n", "")
+    with closing(make_services()) as restored:
+        assert restored.accounts.find(ada).username == NAME
+        assert not is_valid(restored, token)
+
+
+def test_a_copy_that_cannot_be_restored_is_one_line(restauth: Restauth, services: Services) -> None:
+    services.close()
+    assert restauth("restore nowhere.db") == refused(
+        "The database nowhere.db cannot be used: No such file or directory."
+    )
+    Path("text.db").write_text("no database " * 99)
+    assert restauth("restore text.db") == refused(
+        "The database text.db cannot be used: file is not a database."
+    )
 
 
 @pytest.mark.parametrize(

@@ -282,11 +282,6 @@ def log_in_as(username: str) -> Act:
             id="a code",
         ),
         pytest.param(
-            lambda services, _: services.accounts.reset_password("?", PASSWORD, PUBLIC_CLIENT),
-            *(8, "reset_failed", None, PUBLIC_CLIENT, 300),
-            id="unknown codes",
-        ),
-        pytest.param(
             lambda services, _: services.accounts.register(NAME, PASSWORD, PUBLIC_CLIENT),
             *(8, "registration_failed", None, PUBLIC_CLIENT, 300),
             id="taken names",

@@ -262,7 +262,8 @@ def test_a_token_is_proved_by_its_session_or_by_nothing(
 def test_a_token_of_a_lost_database_is_dead_in_the_next_one(
     make_services: ServicesFactory, services: Services, tmp_path: Path
 ) -> None:
-    recreated = make_services(database=tmp_path / "recreated.db")
+    (tmp_path / "elsewhere").mkdir()  # beside the key file, a start would refuse
+    recreated = make_services(database=tmp_path / "elsewhere" / "recreated.db")
     assert register(recreated, "susan").id == 1  # the key file and the ids are the same
     issue(recreated, "susan")
     assert not is_valid(recreated, issue(services).token)

@@ -235,12 +235,11 @@ def test_an_attempt_that_cannot_be_counted_is_not_made_and_one_that_need_not_be_
     with nobody_can_write(services):
         with pytest.raises(StoreUnavailable):
             log_in(services)
-        # a code that exists is counted, and so is a public peer
-        for each, client in ((code, CLIENT), ("garbage", PUBLIC_CLIENT)):
-            with pytest.raises(StoreUnavailable):
-                reset(services, each, client)
-        expect_unusable(services, "garbage")
-        expect_unusable(services, UNKNOWN_CODE)
+        with pytest.raises(StoreUnavailable):  # a code that exists is counted
+            reset(services, code, CLIENT)
+        for client in (CLIENT, PUBLIC_CLIENT):
+            expect_unusable(services, "garbage", client=client)
+            expect_unusable(services, UNKNOWN_CODE, client=client)
         expect_taken(services, NAME, client=CLIENT)
     assert (work, rows(services)) == ([], set())
     reset(services, code)
@@ -326,13 +325,13 @@ def test_a_peer_that_tries_which_names_are_taken_is_blocked(
     services.accounts.register("adam", PASSWORD, PUBLIC_CLIENT)
 
 
-def test_failed_logins_and_taken_names_and_codes_of_no_form_of_a_peer_add_up(
-    make_services: ServicesFactory,
+def test_failed_logins_and_taken_names_and_wrong_codes_of_a_peer_add_up(
+    make_services: ServicesFactory, code: str
 ) -> None:
     services = make_services(peer_failures=3)
     fail(services, client=PUBLIC_CLIENT)
     expect_taken(services, NAME)
-    expect_unusable(services, "garbage", client=PUBLIC_CLIENT)
+    expect_unusable(services, with_wrong_secret(code), client=PUBLIC_CLIENT)
     assert wait_for(services.accounts.register, "susan", PASSWORD, PUBLIC_CLIENT) == 300
     assert wait_for(reset, services, "garbage", PUBLIC_CLIENT) == 300
     throttled(services, PUBLIC_CLIENT)
@@ -362,16 +361,17 @@ def test_wrong_secrets_of_a_code_are_counted_by_its_selector(
     reset(services, code)
 
 
-def test_a_code_that_nobody_has_makes_no_row_of_its_own(
+def test_for_a_code_that_nobody_has_nothing_is_written(
     services: Services, code: str, clock: Clock
 ) -> None:
+    """So a flood of them keeps no writer waiting."""
     for each in (UNKNOWN_CODE, "garbage", ""):
         expect_unusable(services, each, 7)  # six of a real one would be throttled
         expect_unusable(services, each, 7, PUBLIC_CLIENT)
-    assert rows(services) == {("", NETWORK)}
+    assert rows(services) == set()
     clock.advance(3600)
     expect_unusable(services, code)  # expired: nobody's any more
-    assert rows(services) == {("", NETWORK)}
+    assert rows(services) == set()
 
 
 def test_a_used_code_takes_its_own_reservation_back(services: Services, code: str) -> None:

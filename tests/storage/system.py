@@ -1,9 +1,13 @@
 """What the tests of the storage share: users by SQL, processes, limits, and counted calls."""
 
+import os
 import resource
+import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +62,48 @@ def in_processes(count: int, work: Callable[..., None], *arguments: object) -> N
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * count
+
+
+STEPS = {"open", "os.link", "os.remove", "os.rename", "sqlite3.connect"}  # Python's audit events
+
+
+def killed_at_each_step(
+    directory: Path,
+    prepare: Callable[[Path], object],
+    act: Callable[[Path], object],
+    check: Callable[[Path], object],
+) -> None:
+    """A process is killed (SIGKILL) before the first step of `act`, another one before the second
+    step, and so on, each in a directory of its own. Run it by `in_processes`."""
+    for number in count():
+        here = directory / str(number)
+        here.mkdir()
+        prepare(here)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                sys.addaudithook(_kill_before(number))
+                act(here)
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        check(here)
+        if status == 0:
+            assert number > 5
+            return
+        assert os.WIFSIGNALED(status)
+
+
+def _kill_before(number: int) -> Callable[[str, tuple[object, ...]], None]:
+    left = iter(range(number))
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in STEPS and next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
 
 
 @contextmanager

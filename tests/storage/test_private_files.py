@@ -1,11 +1,19 @@
 """Who else can read or replace a file of ours."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from restauth.storage.private_files import check_directory, check_missing, check_mode
+from restauth.storage.private_files import (
+    check_directory,
+    check_missing,
+    check_mode,
+    is_mounted_alone,
+)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, *(0o600 | 1 << bit for bit in range(6))])
@@ -43,3 +51,48 @@ def test_the_first_start_makes_no_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "list", tmp_path / "file" / "list"):
         (found,) = check_missing(path, "list")
         assert (found.level, found.text) == ("error", f"There is no directory for the list {path}.")
+
+
+# In namespaces of its own a process may mount: a file, and the directory of another file.
+_MOUNTED = """
+import sys
+from pathlib import Path
+from restauth.storage.private_files import is_mounted_alone
+print(*[is_mounted_alone(Path(name)) for name in sys.argv[1:]])
+"""
+_UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@pytest.mark.parametrize("kind", ["--bind", "tmpfs"])
+def test_a_file_that_is_mounted_alone_is_found(tmp_path: Path, kind: str) -> None:
+    """Of the same file system as its directory, or of another one."""
+    if not shutil.which("unshare") or subprocess.run([*_UNSHARE, "true"], check=False).returncode:
+        pytest.skip(f"{' '.join(_UNSHARE)} is not permitted")
+    for directory in ("from", "to", "to dir"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "a file").touch()
+    (tmp_path / "link").symlink_to("to/a file")
+    script = """
+        set -e
+        [ "$1" = --bind ] || mount -t tmpfs tmpfs from
+        echo > "from/a file"
+        mount --bind "from/a file" "to/a file"
+        mount --bind from "to dir"
+        exec "$2" -c "$3" "to/a file" link "to dir/a file" "from/a file" missing
+    """
+    done = subprocess.run(
+        [*_UNSHARE, "sh", "-c", script, "sh", kind, sys.executable, _MOUNTED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True True False False False\n", "")
+
+
+def test_without_proc_a_file_of_the_same_device_is_not_known_to_be_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("restauth.storage.private_files.MOUNTS", tmp_path / "nowhere")
+    assert not is_mounted_alone(tmp_path / "file")

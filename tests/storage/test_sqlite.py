@@ -5,15 +5,17 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import islice
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from restauth.errors import StoreUnavailable, UnusableFile
-from restauth.storage import sqlite
-from restauth.storage.engine import Execute
+from restauth.storage import sqlite, sqlite_file
+from restauth.storage.engine import MAX_WRITERS, Execute
 from restauth.storage.sqlite import SQLite
 from restauth.storage.sqlite_file import is_up_to_date
 from restauth.testing import Clock
@@ -75,7 +77,7 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
         "foreign_keys": 1,
         "trusted_schema": 0,
         "journal_mode": "wal",
-        "busy_timeout": sqlite.BUSY_TIMEOUT,
+        "journal_size_limit": sqlite_file.USUAL_WAL,
     }
 
     def pragmas(execute: Execute) -> dict[str, object]:
@@ -89,15 +91,18 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
     engine.transaction(work)
     engine.write_if_free("UPDATE users SET username = 'x'", {})
     assert pragmas(engine.read) == expected
+    assert engine.read("PRAGMA busy_timeout", {}) == [(sqlite.BUSY_TIMEOUT,)]
 
 
 def test_a_thread_for_each_request_costs_no_connection_for_each(
     engine: SQLite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names(engine.read)  # one reads, one writes
     made = calls_of(monkeypatch, sqlite3, "connect")
-    for _ in range(20):
+    for number in range(20):
         with ThreadPoolExecutor(1) as thread:
-            assert thread.submit(names, engine.read).result() == ["miguel"]
+            thread.submit(add, engine.write, f"user{number}").result()
+            assert len(thread.submit(names, engine.read).result()) == number + 2
     assert made == []
 
 
@@ -139,32 +144,95 @@ def test_while_another_process_writes_we_read_and_write_later(
     assert names(engine.read) == ["miguel", "later"]
 
 
-def test_a_writer_without_a_place_to_wait_is_refused_and_a_reader_is_not(
-    open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch, impatient: None
+@pytest.fixture
+def begins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each try to take the write lock of the file, from the next connection on."""
+    tries: list[str] = []
+    connect = SQLite._connect
+
+    def connect_traced(engine: SQLite, busy_timeout: int) -> sqlite3.Connection:
+        connection = connect(engine, busy_timeout)
+        connection.set_trace_callback(lambda sql: tries.append(sql) if "BEGIN" in sql else None)
+        return connection
+
+    monkeypatch.setattr(SQLite, "_connect", connect_traced)
+    return tries
+
+
+def test_a_burst_of_writers_waits_and_none_is_refused(
+    engine: SQLite, monkeypatch: pytest.MonkeyPatch, begins: list[str]
 ) -> None:
-    """A writer that waits holds a thread: with all of them waiting, no request would be served.
-    The first place is for the one who writes."""
-    monkeypatch.setattr(sqlite, "MAX_WRITERS", 2)
-    engine = open_sqlite()
+    """Many more than would have a place while another process holds the file."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 60_000)  # a slow disk must not decide
+    engine.close()
+    burst = 8 * MAX_WRITERS
+    all_are_here = Barrier(burst)
 
-    def work(execute: Execute) -> None:
-        add(execute, "first")
-        assert cause_of(lambda: add(engine.write, "second")) == "database is locked"
-        with engine._place_in_queue():
-            for write in (
-                lambda: add(engine.write, "third"),
-                lambda: engine.transaction(unreachable),
-            ):
-                assert cause_of(write) == "too many writers wait for the database"
-            assert names(engine.read) == []
+    def write(number: int) -> None:
+        all_are_here.wait(timeout=60)
+        add(engine.write, f"user{number}")
 
-    for _ in range(3):  # whatever happened, the places were given back
+    with ThreadPoolExecutor(burst) as threads:
+        list(threads.map(write, range(burst)))
+    assert len(names(engine.read)) == 1 + burst
+    assert len(begins) == burst  # they wait for each other, and do not try in vain
+
+
+def test_while_another_process_holds_the_file_few_threads_wait_and_readers_go_on(
+    engine: SQLite, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that waits holds a thread: with all of them waiting, no request would be served."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 60_000)
+    monkeypatch.setattr(sqlite, "MOMENT", 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        many = 3 * MAX_WRITERS
+        with ThreadPoolExecutor(many) as threads:
+            writes = [threads.submit(add, engine.write, f"user{i}") for i in range(many)]
+            refused = list(islice(as_completed(writes), many - MAX_WRITERS))
+            assert {cause_of(write.result) for write in refused} == {
+                "too many writers wait for the database"
+            }
+            assert names(engine.read) == ["miguel"]
+            other.execute("ROLLBACK")
+    assert [write.exception() for write in writes].count(None) == MAX_WRITERS
+    assert len(names(engine.read)) == 1 + MAX_WRITERS
+
+
+def test_a_file_that_was_waited_for_in_vain_is_not_waited_for_again(
+    engine: SQLite, path: Path, monkeypatch: pytest.MonkeyPatch, begins: list[str]
+) -> None:
+    """Else those who come one after the other would each wait as long as the first one."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20)
+    engine.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cause_of(lambda: add(engine.write, "first"))
+        assert len(begins) > 1
+        begins.clear()
+        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20)
+        for name in ("second", "third"):
+            assert cause_of(lambda: add(engine.write, name)) == "database is locked"  # noqa: B023
+        assert len(begins) == 2
+    add(engine.write, "fourth")
+    begins.clear()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cause_of(lambda: add(engine.write, "fifth"))
+    assert len(begins) > 1  # it was free meanwhile: it is waited for
+    assert names(engine.read) == ["miguel", "fourth"]
+
+
+def test_a_place_is_given_back_whatever_happened(engine: SQLite) -> None:
+    for _ in range(MAX_WRITERS + 1):
         with pytest.raises(sqlite3.IntegrityError):
             engine.write(INSERT, {"name": ""})
         with pytest.raises(AttributeError):
             engine.transaction(lambda execute: execute.nothing)  # type: ignore[attr-defined]
-    engine.transaction(work)
-    assert names(engine.read) == ["first"]
+        with pytest.raises(sqlite3.OperationalError):
+            engine.write("no statement", {})
+    add(engine.write, "susan")
+    assert names(engine.read) == ["miguel", "susan"]
 
 
 # What the machine does to us
@@ -256,10 +324,10 @@ def replace(path: Path) -> None:
     [
         pytest.param(lambda path: overwrite(path, PAGE), "malformed", id="a page"),
         pytest.param(lambda path: overwrite(path, 0), "not a database", id="the header"),
-        pytest.param(remove, "unable to open", id="no file"),
+        pytest.param(remove, "removed or replaced: restart", id="no file"),
         pytest.param(
             lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
-            "unable to open",
+            "removed or replaced: restart",
             id="no directory",
         ),
     ],
@@ -274,28 +342,212 @@ def test_what_is_damaged_while_we_run_makes_the_store_unavailable(
     assert change != remove or not engine.path.exists()  # no file was made in its place
 
 
-@pytest.mark.parametrize("change", [remove, replace])
-def test_a_file_removed_or_replaced_under_us_is_noticed_within_a_second(
-    engine: SQLite, path: Path, ticking: Clock, change: Change
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def copy_over(name: str) -> Change:
+    """What `cp` does: the file stays the same one, and has another content."""
+
+    def change(path: Path) -> None:
+        path.write_bytes(path.with_name(name).read_bytes())
+
+    return change
+
+
+def on_wal(change: Change) -> Change:
+    def change_wal(path: Path) -> object:
+        return change(path.with_name(path.name + "-wal"))
+
+    return change_wal
+
+
+CHANGES = [
+    pytest.param(remove, "restauth.db was removed or replaced: restart", id="removed"),
+    pytest.param(replace, "restauth.db was removed or replaced: restart", id="replaced"),
+    pytest.param(empty, "restauth.db was emptied or overwritten: restart", id="emptied"),
+    pytest.param(
+        copy_over("backup.db"), "restauth.db was emptied or overwritten: restart", id="a backup"
+    ),
+    pytest.param(
+        copy_over("older.db"), "restauth.db was emptied or overwritten: restart", id="an older file"
+    ),
+    pytest.param(on_wal(remove), "restauth.db-wal was removed or replaced: restart", id="no WAL"),
+    pytest.param(
+        on_wal(replace), "restauth.db-wal was removed or replaced: restart", id="another WAL"
+    ),
+]
+
+
+@pytest.fixture
+def with_copies(engine: SQLite, path: Path) -> SQLite:
+    """There is an older copy and a backup; most of what is new stands in the WAL alone."""
+    engine.close()
+    shutil.copy(path, path.with_name("older.db"))
+    add(engine.write, "large" * PAGE)  # the file grows
+    engine.close()
+    add(engine.write, "new")
+    engine.backup(path.with_name("backup.db"))
+    names(engine.read)
+    return engine
+
+
+@pytest.mark.parametrize(("change", "cause"), CHANGES)
+def test_a_write_to_a_file_that_was_changed_under_us_is_not_begun(
+    with_copies: SQLite, change: Change, cause: str
 ) -> None:
-    assert names(engine.read) == ["miguel"]
-    change(path)
+    change(with_copies.path)
+    for act in (
+        lambda: add(with_copies.write, "lost"),
+        lambda: with_copies.transaction(unreachable),
+        with_copies.ping,
+    ):
+        assert cause_of(act).endswith(cause)
+
+
+@pytest.mark.parametrize(("change", "cause"), CHANGES)
+def test_a_write_is_not_acknowledged_if_the_file_is_changed_while_it_is_made(
+    with_copies: SQLite, change: Change, cause: str
+) -> None:
+    def work(execute: Execute) -> None:
+        add(execute, "lost")
+        change(with_copies.path)
+
+    assert cause_of(lambda: with_copies.transaction(work)).endswith(cause)
+
+
+@pytest.mark.parametrize(("change", "cause"), CHANGES)
+def test_a_reader_notices_within_a_second(
+    with_copies: SQLite, ticking: Clock, change: Change, cause: str
+) -> None:
+    names(with_copies.read)
+    change(with_copies.path)
     ticking.advance(1)
-    for act in (lambda: add(engine.write, "lost"), lambda: engine.transaction(unreachable)):
-        assert cause_of(act) == f"{path} was removed or replaced: restart"
+    assert cause_of(lambda: names(with_copies.read)).endswith(cause)
+
+
+def test_a_bug_that_an_emptied_file_explains_is_none(with_copies: SQLite, ticking: Clock) -> None:
+    """Within the second, and so before a look: "no such table"."""
+    names(with_copies.read)
+    empty(with_copies.path)
+    assert "emptied" in cause_of(lambda: with_copies.read("SELECT * FROM nothing", {}))
+
+
+def test_a_new_connection_looks_at_once(with_copies: SQLite, ticking: Clock) -> None:
+    names(with_copies.read)
+    with_copies.close()
+    empty(with_copies.path)
+    assert "emptied" in cause_of(lambda: names(with_copies.read))
+
+
+def test_a_file_that_comes_back_is_used_again(engine: SQLite, path: Path) -> None:
+    remove(path)
+    cause_of(lambda: add(engine.write, "lost"))
     path.with_name("aside").rename(path)
-    assert names(engine.read) == ["miguel"]
+    add(engine.write, "susan")
+    assert names(engine.read) == ["miguel", "susan"]
 
 
-def test_the_look_at_the_file_is_one_a_second(
+def test_our_own_checkpoints_and_those_of_others_are_no_change(
+    engine: SQLite, open_sqlite: OpenSQLite, path: Path
+) -> None:
+    other = open_sqlite()
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        for number in range(3):
+            for each in (engine, other):
+                add(each.write, f"{number}{id(each)}" * PAGE)
+                each.ping()
+            stranger.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            stranger.execute("VACUUM")
+            stranger.execute("ANALYZE")
+    assert len(names(engine.read)) == 7
+
+
+def test_the_look_at_the_file_is_one_a_second_for_readers(
     engine: SQLite, ticking: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names(engine.read)
     looks = calls_of(monkeypatch, os, "stat")
     for _ in range(3):
         ticking.advance(1)
         for _ in range(100):
             names(engine.read)
-    assert len(looks) == 3
+    assert len(looks) == 3 * 2  # the file and its WAL
+
+
+# A database that cannot be written
+
+
+@pytest.mark.parametrize("name", ["restauth.db", "restauth.db-wal", "restauth.db-shm", "."])
+def test_a_ping_finds_what_became_read_only(
+    engine: SQLite, path: Path, unprivileged: None, name: str
+) -> None:
+    engine.ping()
+    changed = path.parent / name
+    before = changed.stat().st_mode
+    changed.chmod(0o500)
+    assert f"{changed} is read-only" in cause_of(engine.ping)
+    assert names(engine.read) == ["miguel"]
+    changed.chmod(before)
+    engine.ping()
+
+
+def test_connections_that_cannot_write_are_replaced_when_the_file_can_be_written_again(
+    engine: SQLite, path: Path, unprivileged: None
+) -> None:
+    engine.close()
+    path.chmod(0o400)
+    assert names(engine.read) == ["miguel"]
+    assert "readonly" in cause_of(lambda: add(engine.write, "lost"))
+    for each in path.parent.iterdir():
+        each.chmod(0o600)
+    add(engine.write, "susan")
+    assert names(engine.read) == ["miguel", "susan"]
+
+
+def test_after_a_failed_write_the_connections_stay_open(
+    engine: SQLite, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one that is closed removes the WAL; then a full disk has no place for a new one, and
+    nothing can be read any more."""
+    names(engine.read)
+    large = "x" * 10 * WAL_INDEX
+    made = calls_of(monkeypatch, sqlite3, "connect")
+    with largest_file(WAL_INDEX):
+        for _ in range(3):
+            assert "I/O" in cause_of(lambda: add(engine.write, large))
+            assert names(engine.read) == ["miguel"]
+    engine._writing[0].execute("PRAGMA max_page_count = 1")  # in fact, no more than there are now
+    for _ in range(3):
+        assert "full" in cause_of(lambda: add(engine.write, large))
+        assert names(engine.read) == ["miguel"]
+    engine._writing[0].execute("PRAGMA max_page_count = 1000000")
+    assert made == []
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        made.clear()
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
+        cause_of(lambda: add(engine.write, "later"))
+    add(engine.write, "susan")
+    assert names(engine.read) == ["miguel", "susan"]
+    assert made == []
+
+
+def test_what_a_long_read_let_the_wal_grow_to_is_given_back(
+    engine: SQLite, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "USUAL_WAL", 100 * PAGE)
+    engine.close()
+    wal = path.with_name("restauth.db-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM users").fetchall()
+        for number in range(4):
+            add(engine.write, str(number) * 400 * PAGE)
+        assert wal.stat().st_size > 1000 * PAGE
+    for name in ("checkpoint", "begin anew"):
+        add(engine.write, name)
+    assert wal.stat().st_size <= 100 * PAGE
 
 
 # Several engines, processes and forks
@@ -322,7 +574,7 @@ def test_a_second_engine_of_a_process_costs_the_first_one_no_lock(
 def write_from_both_sides_of_a_fork(path: Path) -> None:
     engine = SQLite(path, create=False)
     add(engine.write, "before")
-    parents = set(engine._idle)
+    parents = {*engine._idle, *engine._writing}
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -331,10 +583,10 @@ def write_from_both_sides_of_a_fork(path: Path) -> None:
         add(engine.write, "parent")
     else:
         add(engine.write, "child")
-        own = set(engine._idle)
-        assert own.isdisjoint(parents)
         names(engine.read)
-        assert own == set(engine._idle)
+        own = {*engine._idle, *engine._writing}
+        assert len(own) == 2
+        assert own.isdisjoint(parents)
 
 
 def go_on_after_the_parent_has_closed(path: Path) -> None:
@@ -396,7 +648,7 @@ def without_source(engine: SQLite) -> Iterator[None]:
 
 @contextmanager
 def interrupted(engine: SQLite) -> Iterator[None]:
-    def connect(*arguments: object) -> None:
+    def connect(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:

@@ -146,6 +146,65 @@ def test_a_database_with_a_second_name_is_refused(made: Path, open_sqlite: OpenS
         open_sqlite()
 
 
+def test_a_named_pipe_is_no_database_and_nobody_waits_for_its_other_end(
+    path: Path, open_sqlite: OpenSQLite
+) -> None:
+    os.mkfifo(path, 0o600)
+    for use in (open_sqlite, lambda: open_sqlite(create=False), lambda: is_up_to_date(path)):
+        with pytest.raises(UnusableStore, match="not a regular file"):
+            use()
+    assert [found.level for found in check(path)] == ["error"]
+
+
+@pytest.mark.parametrize("name", ["restauth.db", "."])
+def test_what_cannot_be_written_is_refused_at_the_start_and_found_by_a_check(
+    made: Path, open_sqlite: OpenSQLite, unprivileged: None, name: str
+) -> None:
+    changed = made.parent / name
+    before = changed.stat().st_mode
+    changed.chmod(before & 0o555)
+    text = f"The database {made} cannot be used: {changed} is read-only for this user."
+    for create in (True, False):
+        with pytest.raises(UnusableStore) as caught:
+            open_sqlite(create=create)
+        assert str(caught.value) == text
+    assert [found.text for found in check(made) if found.level == "error"] == [text]
+    changed.chmod(before)
+    assert names(open_sqlite().read) == ["miguel"]
+    assert levels(made) == ["ok"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_link_is_followed_to_a_directory_that_cannot_be_written(
+    made: Path, open_sqlite: OpenSQLite, unprivileged: None, create: bool
+) -> None:
+    """The WAL stands beside the file and not beside the link."""
+    apart = made.parent / "apart"
+    apart.mkdir()
+    made.rename(apart / "restauth.db")
+    made.symlink_to(apart / "restauth.db")
+    apart.chmod(0o500)
+    with pytest.raises(UnusableStore, match=f"{apart} is read-only"):
+        open_sqlite(create=create)
+
+
+def test_a_file_is_lost_when_what_is_made_after_it_is_there(path: Path, made: Path) -> None:
+    ring, elsewhere = path.with_name("ring"), path.parent / "elsewhere" / "ring"
+    elsewhere.parent.mkdir()
+    assert not sqlite_file.is_lost(path, ring)
+    ring.touch()
+    elsewhere.touch()
+    assert not sqlite_file.is_lost(path, ring)
+    path.write_bytes(b"")
+    assert sqlite_file.is_lost(path, ring)
+    assert sqlite_file.is_lost(path, elsewhere)
+    path.unlink()
+    assert sqlite_file.is_lost(path, ring)
+    assert not sqlite_file.is_lost(path, elsewhere)  # it may have been put there before
+    path.mkdir()
+    assert not sqlite_file.is_lost(path, ring)  # another fault, which has another name
+
+
 def test_any_name_is_a_name(made: Path, open_sqlite: OpenSQLite) -> None:
     """In a URI `%41` is an A, and what follows a `?` or a `#` is no name."""
     odd = made.with_name("%41?mode=rwc#.db")
@@ -244,6 +303,17 @@ def test_a_check_finds_a_file_that_others_can_read(
 def test_a_check_finds_a_directory_that_others_can_write(made: Path) -> None:
     made.parent.chmod(0o777)
     assert levels(made) == ["ok", "error"]
+
+
+def test_a_check_names_a_large_wal(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wal = made.with_name("restauth.db-wal")
+    wal.touch(0o600)
+    os.truncate(wal, sqlite_file.LARGE_WAL)
+    assert levels(made) == ["ok"]
+    os.truncate(wal, sqlite_file.LARGE_WAL + 2**20)
+    assert [found.text for found in check(made) if found.level == "warning"] == [
+        f"{wal} has 65 MiB: another program has read the database for a long time without an end."
+    ]
 
 
 def test_a_check_alone_reads_a_large_file_whole(made: Path, open_sqlite: OpenSQLite) -> None:

@@ -40,7 +40,7 @@ class Wrapper:
         self.inner = engine
         self.identity = engine.identity
         self.read, self.write = engine.read, engine.write
-        self.write_if_free = engine.write_if_free
+        self.write_if_free, self.ping = engine.write_if_free, engine.ping
         self.backup, self.close = engine.backup, engine.close
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
@@ -415,6 +415,26 @@ class StoreContract:
         assert rotate(store, 0, NOW + 3600, NOW + 7200)[0]
         assert store.touch_session("sid", NOW + 7199)
         assert not store.touch_session("sid", NOW + 7200)
+
+    def test_renewals_within_a_second_write_once(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A client that renews without a pause must not keep the other writers waiting."""
+        begin(store, MIGUEL, "sid")
+        writes: list[str] = []
+        write = engine.write
+
+        def noted(sql: str, parameters: Mapping[str, object]) -> list[Row]:
+            writes.append(sql)
+            return write(sql, parameters)
+
+        monkeypatch.setattr(engine, "write", noted)
+        counted = Store(engine)
+        for now in (NOW + 1, NOW + 2):
+            assert [counted.touch_session("sid", now) for _ in range(20)] == [True] * 20
+        assert len(writes) == 2
+        assert counted.end_session("sid", 1)
+        assert not counted.touch_session("sid", NOW + 2)
 
     @pytest.mark.parametrize(("until", "renewable"), [(NOW + 3660, NOW + 3660), (END + 1, END)])
     def test_a_turn_is_given_on_and_prolongs_no_session_beyond_its_end(

@@ -1,0 +1,105 @@
+"""Whether an open SQLite database is still the one that its name means.
+
+Rule: looks and changes nothing. What is written to a file that was removed, emptied or overwritten
+succeeds, and is lost. So a writer looks before it begins, and again before the write is
+acknowledged. No look reads the tables.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from weakref import WeakValueDictionary, finalize
+
+from restauth.errors import StoreUnavailable
+
+Identity = tuple[int, int]  # device and inode: what a file stays, whatever its name
+
+_MAGIC = b"SQLite format 3\0"
+_WAL_MODE = b"\2\2"  # a copy made by `restauth backup` or by VACUUM INTO is not in WAL mode
+
+
+class Header:
+    """The first 100 bytes of the file (https://sqlite.org/fileformat.html section 1.3), as they are
+    on the disk, without what stands in the WAL.
+
+    The file is opened once by a process, and stays open as long as one of its connections: closing
+    it costs the process its locks on the file (https://sqlite.org/howtocorrupt.html section 2.2).
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        finalize(self, os.close, self._descriptor)
+        self._newest = b""
+
+    def is_plausible(self) -> bool:
+        """Whether it can follow the header that was seen last. Its change counter never goes back,
+        but in an older copy; it stands there twice, so half of a write is not taken for one."""
+        header = os.pread(self._descriptor, 100, 0)
+        counter = header[24:28]
+        if counter == header[92:96]:
+            if counter < self._newest:
+                return False
+            self._newest = counter
+        return len(header) == 100 and header[:16] == _MAGIC and header[18:20] == _WAL_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a connection has opened."""
+
+    header: Header
+    wal: Identity | None
+
+
+class Watch:
+    """Of the database at `path`, which has the `identity` since the start."""
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self._path = str(path)
+        self._wal = os.path.realpath(path) + "-wal"  # SQLite too puts it beside the file itself
+        self._identity = identity
+
+    def look_at_name(self) -> None:
+        """Before there is a connection. Raises StoreUnavailable."""
+        if _identity_of(self._path) != self._identity:
+            raise StoreUnavailable(f"the database {self._path} was removed or replaced: restart")
+
+    def open(self) -> Opened:
+        """For a connection that has just read: so it has opened the WAL. Raises
+        StoreUnavailable."""
+        opened = Opened(self._open_header(), _identity_of(self._wal))
+        self.look(opened)
+        return opened
+
+    def look(self, opened: Opened) -> None:
+        """Raises StoreUnavailable."""
+        self.look_at_name()
+        if not opened.header.is_plausible():
+            raise StoreUnavailable(f"the database {self._path} was emptied or overwritten: restart")
+        if opened.wal is None or _identity_of(self._wal) != opened.wal:
+            raise StoreUnavailable(f"the WAL {self._wal} was removed or replaced: restart")
+
+    def _open_header(self) -> Header:
+        with _headers_lock:
+            header = _headers.get(self._identity)
+            if header is None:
+                try:
+                    header = _headers[self._identity] = Header(self._path)
+                except OSError as error:
+                    raise StoreUnavailable(
+                        f"the database {self._path} cannot be read: {error.strerror}"
+                    ) from None
+            return header
+
+
+_headers: "WeakValueDictionary[Identity, Header]" = WeakValueDictionary()
+_headers_lock = Lock()
+
+
+def _identity_of(name: str) -> Identity | None:
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
