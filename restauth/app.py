@@ -40,7 +40,9 @@ class Service:
     """
 
     def __init__(self, **keywords: Unpack[SettingsKeywords]) -> None:
-        self._use(start_services(settings.load(os.environ, keywords)))
+        services = start_services(settings.load(os.environ, keywords))
+        _warn_of_new(services)
+        self._use(services)
 
     def _use(self, services: Services) -> None:
         self._services = services
@@ -153,6 +155,11 @@ def create_app(**keywords: Unpack[SettingsKeywords]) -> App:
     return Service(**keywords).app
 
 
+def _warn_of_new(services: Services) -> None:
+    if services.is_new:  # perhaps in the wrong directory
+        _log.warning("%s", services.describe_new())
+
+
 class AuthMiddleware:
     """Any WSGI app, guarded: `environ["restauth.user"]` is a verified `User`, or None.
 
@@ -185,7 +192,9 @@ class AuthMiddleware:
         if settings.read_flag("stateless", stateless):
             verify = build_stateless(loaded).identify
         else:
-            verify = start_services(loaded).identification.identify
+            services = start_services(loaded)
+            _warn_of_new(services)
+            verify = services.identification.identify
         self._guard = Guard(app, verify, rules, loaded)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

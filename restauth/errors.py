@@ -173,13 +173,15 @@ class UnsupportedMediaType(Refusal):
 
 
 class Throttled(Refusal):
-    """Too many attempts have failed. The next one may be made in `retry_after` seconds."""
+    """Too many attempts have failed. The next one may be made in `retry_after` seconds; None when
+    no wait helps, but only the operator or a reset code."""
 
     code = "throttled"
     detail = "Too many failed attempts."
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
+    def __init__(self, retry_after: int | None) -> None:
+        hint = "" if retry_after else " Waiting does not help: ask the operator."
+        super().__init__(self.detail + hint)
         self.retry_after = retry_after
 
 
@@ -209,6 +211,14 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
     detail = "The store does not answer."
     retry_after = 2
+
+
+class NotReady(Unavailable):
+    """The store answers, but something else is not in order. The log and `restauth check` say what
+    it is; the health check of the world does not."""
+
+    code = "not_ready"
+    detail = "The service is not in order."
 
 
 class Fault(RestauthError):

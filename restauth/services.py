@@ -21,17 +21,19 @@ from restauth.core.throttle import Throttle
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain import importer, password_rules
 from restauth.domain.accounts import Accounts
-from restauth.domain.audit import AuditLog
+from restauth.domain.audit import AuditLog, Event
 from restauth.domain.authentication import Authentication
 from restauth.domain.identification import Identification
 from restauth.domain.keys import SigningKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
-from restauth.errors import UnusableFile, UnusableKeyRing, UnusableStore
+from restauth.errors import NotReady, UnusableKeyRing, UnusableStore
+from restauth.records import OPERATOR
 from restauth.settings import Settings
 from restauth.storage import engines, key_file
 from restauth.storage.key_file import KeyFile
+from restauth.storage.log_file import LogFile
 from restauth.storage.rest_auth_file import RestAuthFile
 from restauth.storage.staging import open_staging
 from restauth.storage.store import Store
@@ -43,6 +45,8 @@ _log = logging.getLogger("restauth")
 # threads than their sum (see `cli.server`).
 HASH_SLOTS = max(1, (os.cpu_count() or 1) - 1)
 HASH_QUEUE = HASH_SLOTS + 1
+
+_log = logging.getLogger("restauth")
 
 
 def now() -> int:
@@ -62,6 +66,7 @@ class Services:
     accounts: Accounts
     sessions: Sessions
     clock: Callable[[], int]
+    is_new: bool  # whether the database was made now
     _resources: Resources
     _hasher: Hasher
 
@@ -72,12 +77,17 @@ class Services:
         self.close()
 
     def ping(self) -> None:
-        """Return if the store answers; else raise StoreUnavailable."""
+        """Return if the store answers and the audit log is written; else raise StoreUnavailable,
+        NotReady."""
         self._resources.store.ping()
+        self.audit.retry()
+        if self.audit.fault:
+            raise NotReady  # without the cause: the log has it already, once
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy of the database to a new file. Raises UnusableFile."""
         self._resources.engine.backup(target)
+        self.audit.record(Event.BACKED_UP, OPERATOR, file=str(target.absolute()))
 
     def import_users(
         self, source: RestAuthFile, progress: Callable[[int], None], *, dry_run: bool
@@ -90,9 +100,17 @@ class Services:
         with open_staging() as staging:
             users = importer.Import(staging, self._hasher)
             users.check(source, store, progress)
-            if not dry_run:
-                store.import_users(lambda target: users.write(target, now))
-            return users.report
+            if dry_run:
+                return users.report
+            store.import_users(lambda target: users.write(target, now))
+            report = users.report
+        self.audit.record(Event.IMPORTED, OPERATOR, users=report.users, new=report.new)
+        return report
+
+    def describe_new(self) -> str:
+        """Of a database that was made now, what the operator should know."""
+        path = Path(self.settings.database).absolute()
+        return f"There was no database {path}: a new one is made, without users."
 
     def close(self) -> None:
         """Close the files. Another service on the same database can go on."""
@@ -111,26 +129,29 @@ def build_services(
     """Open the store and the key ring.
 
     `create` makes them when there are none; without it, the key ring is read only when it is
-    needed. `share` uses the resources of other services of this process on the same database.
-    `hash_cost` may be lower than settings allow: for tests. Raises InvalidSetting, UnusableStore,
-    UnusableKeyRing, UnusableFile, StoreUnavailable.
+    needed. Nothing is made before all that is there was found usable. `share` uses the
+    resources of other services of this process on the same database. `hash_cost` may be lower than
+    settings allow: for tests. Raises InvalidSetting, UnusableStore, UnusableKeyRing, UnusableFile,
+    StoreUnavailable.
     """
     find_fault = password_rules.build(settings)
-    keys = build_keys(settings, clock)
-    if create and os.path.lexists(settings.key_file):
-        keys.open()  # a ring that cannot be used stops the start before a database is made
+    audit = build_audit(settings, clock)
+    keys = build_keys(settings, clock, audit)
+    is_new = create and not engines.exists(settings.database)
+    if create:
+        keys.check()
+        audit.check()
     lost = find_lost_users(settings)
     if lost:
         raise UnusableStore(lost)
     resources = _open_resources(settings.database, create=create, share=share)
     if create:
-        keys.open()  # after the database: so a key ring without one means that users were lost
+        try:
+            keys.open()  # after the database: so a key ring without one means that users were lost
+        except UnusableKeyRing:
+            resources.engine.close()
+            raise
     store = resources.store
-    try:
-        audit = AuditLog(settings.audit_log, clock)
-    except UnusableFile:
-        resources.engine.close()
-        raise
     limits = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
     throttle = LoginThrottle(store, limits, clock)
     hasher = build_hasher(settings, hash_cost)
@@ -179,6 +200,7 @@ def build_services(
         accounts,
         sessions,
         clock,
+        is_new,
         resources,
         hasher,
     )
@@ -196,6 +218,8 @@ def start_services(
     ):
         if fault:
             _log.warning(fault)
+    for finding in engines.check_modes(settings.database):
+        _log.warning("%s", finding.text)
     resources = services._resources  # noqa: SLF001 - this file builds it
     services._hasher.calibrate(resources.store.sample_old_hashes())  # noqa: SLF001
     resources.engine.close()  # uWSGI forks now, without os.fork: no connection may be open
@@ -242,11 +266,22 @@ def build_stateless(settings: Settings, clock: Callable[[], int] = now) -> Ident
 
 
 def build_keys(
-    settings: Settings, clock: Callable[[], int] = now, *, signs: bool = True
+    settings: Settings,
+    clock: Callable[[], int] = now,
+    audit: AuditLog | None = None,
+    *,
+    signs: bool = True,
 ) -> SigningKeys:
     """The keys alone, not read yet: commands on keys need no store."""
+    audit = audit or build_audit(settings, clock)
     max_duration = max(settings.token_duration, settings.refresh_duration)
-    return SigningKeys(KeyFile(settings.key_file), clock, max_duration, signs=signs)
+    return SigningKeys(KeyFile(settings.key_file), clock, max_duration, audit, signs=signs)
+
+
+def build_audit(settings: Settings, clock: Callable[[], int] = now) -> AuditLog:
+    """The audit log alone; its file is opened at the first event."""
+    path, database = Path(settings.audit_log), Path(settings.database)
+    return AuditLog(LogFile(path, database) if settings.audit_log else None, clock)
 
 
 def build_hasher(settings: Settings, hash_cost: int | None = None) -> Hasher:

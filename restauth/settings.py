@@ -10,8 +10,9 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import IPv6Address
 from itertools import combinations, permutations
 from pathlib import Path
@@ -28,6 +29,22 @@ USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4}))?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _FILES = ("database", "key_file", "audit_log")  # settings that take a Path too
+
+_GUARD_WORDS = ("exempt", "required", "role", "stateless")  # of `AuthMiddleware`: mistyped too
+_KINDS: Mapping[type, str] = {bool: "a bool", int: "a whole number", tuple: "a list of texts"}
+
+# What Kubernetes sets in a pod for each Service whose name begins with `restauth`: the variables
+# that it documents, and those that it keeps from Docker's links. They are not settings.
+_ADDRESS = r"[0-9A-Fa-f.:\[\]]+"
+_SERVICE_LINK = re.compile(
+    r"RESTAUTH_([A-Z0-9_]+_)?("
+    rf"SERVICE_HOST={_ADDRESS}"
+    r"|SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+"
+    rf"|PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://{_ADDRESS}"
+    r"|PORT_[0-9]+_(TCP|UDP|SCTP)_PROTO=(tcp|udp|sctp)"
+    r"|PORT_[0-9]+_(TCP|UDP|SCTP)_PORT=[0-9]+"
+    rf"|PORT_[0-9]+_(TCP|UDP|SCTP)_ADDR={_ADDRESS})"
+)
 
 
 def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
@@ -363,10 +380,10 @@ def describe(
     names = {PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
     found = {}
     for variable, value in environ.items():
-        if variable.startswith(PREFIX):
-            if variable not in names:
-                raise InvalidSetting(f"There is no setting {variable!r}.")
+        if variable in names:
             found[names[variable]] = value
+        elif variable.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(f"{variable}={value}"):
+            raise _unknown(variable, names)
     return tuple(_row(setting.name, setting.metadata, found, given) for setting in fields(Settings))
 
 
@@ -390,7 +407,7 @@ def _as_text(name: str, value: object) -> str:
     """A keyword as the text that the environment would have, so that both have one parser."""
     defaults: dict[str, object] = {setting.name: setting.default for setting in fields(Settings)}
     if name not in defaults:
-        raise InvalidSetting(f"There is no setting {name!r}.")
+        raise _unknown(name, (*defaults, *_GUARD_WORDS))
     match defaults[name], value:
         case _, str():
             return value
@@ -402,4 +419,12 @@ def _as_text(name: str, value: object) -> str:
             return str(value) if abs(value) < 10**12 else "out of range"
         case tuple(), tuple() | list() if all(isinstance(item, str) for item in value):
             return ",".join(value)
-    raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}.")
+    kind = "a text or a Path" if name in _FILES else _KINDS.get(type(defaults[name]), "a text")
+    raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}, not {kind}.")
+
+
+def _unknown(name: str, names: Iterable[str]) -> InvalidSetting:
+    by_word = {known.upper().removeprefix(PREFIX): known for known in names}
+    nearest = get_close_matches(name.upper().removeprefix(PREFIX), by_word, 1)
+    hint = f": the nearest is {by_word[nearest[0]]}" if nearest else ""
+    return InvalidSetting(f"There is no setting {name!r}{hint}.")

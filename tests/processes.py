@@ -196,7 +196,7 @@ def converse(directory: Path, command: str, answers: Mapping[str, str]) -> tuple
             for prompt, answer in answers.items():
                 while prompt not in screen:
                     screen = _hear(process, screen)
-                process.stdin.write(answer.encode())
+                process.stdin.write(answer.encode(errors="surrogateescape"))
                 process.stdin.flush()
             rest, _ = process.communicate(timeout=PATIENCE)
         finally:

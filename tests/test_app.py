@@ -134,11 +134,43 @@ def test_a_file_that_cannot_be_used_stops_the_start_and_is_left_alone(
     for wrong, error in (
         ({"database": foreign}, UnusableStore),
         ({"key_file": shared}, UnusableKeyRing),
+        ({"database": tmp_path / "missing" / "x.db"}, UnusableStore),
+        ({"key_file": tmp_path / "missing" / "x.keys"}, UnusableKeyRing),
         ({"audit_log": tmp_path / "missing" / "audit.log"}, UnusableFile),
     ):
         with pytest.raises(error):
             make(**files | wrong)
+        assert set(tmp_path.iterdir()) == {foreign, shared}  # and nothing is left behind
     assert (foreign.read_text(), shared.read_text()) == ("letters " * 100, "")
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_new_database_is_logged_once_with_its_whole_path(
+    make: Callable[..., object],
+    files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A guard that is started in the wrong directory would let in none of the users."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        make(**files | {"database": "users.db"})
+    found = [record for record in caplog.records if "no database" in record.message]
+    assert [(record.levelname, record.message) for record in found] == [
+        ("WARNING", f"There was no database {tmp_path}/users.db: a new one is made, without users.")
+    ]
+
+
+@pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o640, 1), (0o644, 1)])
+def test_a_database_that_others_can_read_starts_with_a_warning(
+    files: Any, caplog: pytest.LogCaptureFixture, mode: int, warnings: int
+) -> None:
+    Service(**files).close()
+    Path(files["database"]).chmod(mode)
+    Service(**files).close()
+    text = f"Other users can read or write {files['database']}: chmod 600."
+    assert [record.message for record in caplog.records].count(text) == warnings
 
 
 @pytest.mark.parametrize(("policy", "warnings"), [("open", 2), ("nist", 0)])
@@ -469,3 +501,36 @@ def test_help_shows_the_classes() -> None:
     classes = [name for name in restauth.__all__ if name[0].isupper()]
     assert [name for name in classes if f"    class {name}(" not in done.stdout] == []
     assert "    create_app(" in done.stdout
+
+
+@pytest.mark.parametrize("password", ["py\ton", "python\n", "\ufeffpython", "\0"], ids=ascii)
+def test_a_password_that_no_client_can_send_is_refused_at_every_way_in(
+    service: Service, password: str
+) -> None:
+    """The command line is the fourth: `cli/test_users`."""
+    client, eve = client_of(service.app), service.add_user("eve", PASSWORD)
+    code = service._services.accounts.make_reset_code(eve)
+    with pytest.raises(UnacceptablePassword, match="A password has no "):
+        service.add_user("bob", password)
+    with pytest.raises(UnacceptablePassword, match="A password has no "):
+        service.set_password(eve.id, password)
+    for ask, path, more in (
+        (client.post_json, "/api/users", {"username": "bob"}),
+        (client.put_json, "/api/users/me/password", {}),
+        (client.post_json, "/api/password-resets", {"code": code}),
+    ):
+        answer = ask(
+            path, {**more, "password": password}, headers=basic("eve", PASSWORD), status=400
+        )
+        assert answer.json["type"].endswith(":unacceptable_password")
+        assert answer.json["detail"].startswith("A password has no ")
+
+
+def test_an_imported_password_that_no_client_of_today_could_set_goes_on_working(
+    service: Service,
+) -> None:
+    old = service._services._hasher.hash("py\ton")
+    service._services._resources.store.add_user("eve", "eve", old, 0)
+    user = service.verify(basic("eve", "py\ton")["Authorization"])
+    assert user is not None
+    assert user.username == "eve"

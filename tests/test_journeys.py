@@ -108,6 +108,8 @@ def test_the_curl_session_answers_as_the_readme_says(server: Server) -> None:
 
 def test_the_operators_session_prints_what_the_page_says(tmp_path: Path) -> None:
     session = example("operating", "console", "restauth user add")
+    files: dict[str, Any] = {"database": tmp_path / "restauth.db"}
+    restauth.Service(**files, key_file=tmp_path / "restauth.keys").close()
     environ = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     for command, expected in steps(session):
         done = subprocess.run(

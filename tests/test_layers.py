@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "storage.schema", "storage.engine", "storage.private_files", "storage.writer_queue",
         "storage.sqlite_watch", "storage.sqlite_file", "storage.sqlite_restore",
         "storage.sqlite", "storage.engines", "storage.key_file", "storage.common_passwords",
-        "storage.rest_auth_file", "storage.staging", "storage.store",
+        "storage.rest_auth_file", "storage.staging", "storage.store", "storage.log_file",
     ),
     "domain": (
         "domain.audit", "domain.resources", "domain.keys", "domain.throttling",

@@ -203,8 +203,15 @@ def test_a_pattern_that_a_later_python_may_read_in_another_way_is_refused() -> N
     ],
 )  # fmt: skip
 def test_a_keyword_of_a_wrong_type_is_refused(name: str, value: object) -> None:
-    expected = f"{name} is of the wrong type: {type(value).__name__}."
-    assert refusal_of({}, {name: value}) == expected
+    expected = {
+        "allowed_hosts": "a list of texts",
+        "token_duration": "a whole number",
+        "public_profiles": "a bool",
+        "database": "a text or a Path",
+    }.get(name, "a text")
+    assert refusal_of({}, {name: value}) == (
+        f"{name} is of the wrong type: {type(value).__name__}, not {expected}."
+    )
 
 
 @pytest.mark.parametrize("number", [10**12, 10**5000, -(10**5000)], ids=["more", "huge", "minus"])
@@ -226,10 +233,53 @@ def test_a_keyword_may_be_what_python_has_at_hand(name: str, value: object, mean
 
 
 def test_an_unknown_name_is_refused() -> None:
-    for name in ("RESTAUTH_TOKEN_DURATON", "RESTAUTH_", "RESTAUTH_database", "RESTAUTH_A\nB"):
-        assert refusal_of({name: "60"}) == f"There is no setting {name!r}."
-    for name in ("token_duraton", "TOKEN_DURATION", "a\nb"):
-        assert refusal_of({}, {name: 60}) == f"There is no setting {name!r}."
+    for name, hint in (
+        ("RESTAUTH_TOKEN_DURATON", ": the nearest is RESTAUTH_TOKEN_DURATION"),
+        ("RESTAUTH_database", ": the nearest is RESTAUTH_DATABASE"),
+        *(("RESTAUTH_DB", ""), ("RESTAUTH_", ""), ("RESTAUTH_A\nB", "")),
+    ):
+        assert refusal_of({name: "60"}) == f"There is no setting {name!r}{hint}."
+    for name, hint in (
+        *((name, ": the nearest is token_duration")
+          for name in ("token_duraton", "TOKEN_DURATION", "RESTAUTH_TOKEN_DURATION")),
+        ("requird", ": the nearest is required"),  # a word of the guard
+        ("a\nb", ""),
+    ):  # fmt: skip
+        assert refusal_of({}, {name: 60}) == f"There is no setting {name!r}{hint}."
+
+
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/ and Docker's links
+SERVICE_LINKS = {
+    "RESTAUTH_SERVICE_HOST": "10.0.0.1",
+    "RESTAUTH_SERVICE_PORT": "80",
+    "RESTAUTH_SERVICE_PORT_HTTP": "80",
+    "RESTAUTH_PORT": "tcp://10.0.0.1:80",
+    "RESTAUTH_PORT_5000_TCP": "tcp://10.0.0.1:5000",
+    "RESTAUTH_PORT_5000_TCP_PROTO": "tcp",
+    "RESTAUTH_PORT_5000_TCP_PORT": "5000",
+    "RESTAUTH_PORT_5000_TCP_ADDR": "10.0.0.1",
+    "RESTAUTH_PORT_53_UDP": "udp://[fd00::1]:53",
+    "RESTAUTH_PORT_53_UDP_PROTO": "udp",
+    "RESTAUTH_ADMIN_PAGES_SERVICE_HOST": "fd00::1",  # of a Service called restauth-admin-pages
+    "RESTAUTH_ADMIN_PAGES_PORT": "tcp://[fd00::1]:80",
+}
+
+
+@pytest.mark.parametrize("name", SERVICE_LINKS)
+def test_what_kubernetes_sets_for_a_service_is_no_setting(name: str) -> None:
+    assert load({name: SERVICE_LINKS[name]}) == load({})
+    for wrong in ("", "x", "tcp://", SERVICE_LINKS[name] + "\n"):  # so it is not by the name alone
+        assert refusal_of({name: wrong}).startswith(f"There is no setting '{name}'")
+
+
+def test_a_mistyped_setting_is_no_link_of_kubernetes() -> None:
+    for name, value in (
+        ("RESTAUTH_LISTEN_PORT", "5000"),
+        ("RESTAUTH_HOST", "10.0.0.1"),
+        ("RESTAUTH_PORT", "5000"),
+        ("RESTAUTH_port", "tcp://10.0.0.1:80"),
+    ):
+        refusal_of({name: value})
 
 
 def test_the_variables_of_others_are_not_looked_at() -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import say
+from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
-from restauth.errors import UnusableKeyRing
+from restauth.errors import UnusableFile, UnusableKeyRing
 from restauth.records import Finding
-from restauth.services import build_keys, find_lost_users, now
+from restauth.services import build_audit, build_keys, find_lost_users, now
 from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.key_file import find_place_fault
-from restauth.storage.private_files import check_directory, check_missing
+from restauth.storage.private_files import check_directory, check_log_mode, check_missing, is_full
 
 KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
 
@@ -35,6 +36,8 @@ def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
     else:
         yield from engines.check(settings.database)
     yield from _check_keys(settings.key_file, keys, at)
+    if settings.audit_log:
+        yield from _check_audit(Path(settings.audit_log), build_audit(settings))
     yield from _check_settings(settings)
 
 
@@ -65,6 +68,19 @@ def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
     fault = find_place_fault(path)
     if fault:
         yield Finding("warning", fault)
+
+
+def _check_audit(path: Path, audit: AuditLog) -> Iterator[Finding]:
+    try:
+        audit.check()
+    except UnusableFile as error:
+        yield Finding("error", str(error))
+        return
+    if is_full(path):
+        yield Finding("error", f"The disk of the audit log {path} is full.")
+    else:
+        yield Finding("ok", f"The audit log {path} can be written.")
+    yield from check_log_mode(path)
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from restauth import settings
+from restauth.cli.output import remark
 from restauth.services import Services, build_services
 from restauth.settings import Settings
 
@@ -50,4 +51,7 @@ def load_settings() -> Settings:
 
 def open_services(*, create: bool = False) -> Services:
     """The services of these settings. Raises as `build_services`."""
-    return build_services(load_settings(), create=create)
+    services = build_services(load_settings(), create=create)
+    if services.is_new:
+        remark(services.describe_new())
+    return services

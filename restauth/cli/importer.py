@@ -40,6 +40,8 @@ def _import(arguments: Arguments) -> int:
 def _run(settings: Settings, source: RestAuthFile) -> importer.Report:
     is_new = not engines.exists(settings.database)
     with build_services(settings, create=is_new) as services:
+        if services.is_new:
+            remark(services.describe_new())
         return services.import_users(source, _Progress(), dry_run=False)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from restauth import __version__, services, settings
 from restauth.cli import check, docs, importer, keys, serve, users
 from restauth.cli.command import Arguments, Commands, add_command, load_settings, open_services
-from restauth.cli.output import discard_output, print_table, remark, say
+from restauth.cli.output import discard_output, log_to_remarks, print_table, remark, say
 from restauth.errors import InvalidSetting, RestauthError, Unavailable
 
 
@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             arguments = _parse(sys.argv[1:] if argv is None else argv)
-            status: int = arguments.run(arguments)
+            with log_to_remarks(is_active="takes_more" not in arguments):
+                status: int = arguments.run(arguments)
         finally:
             if sys.stdout is not None:  # the shell's >&-
                 sys.stdout.flush()

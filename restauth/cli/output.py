@@ -4,10 +4,14 @@ Rule: results go to standard output, remarks and errors to standard error. No te
 control the terminal: it is shown with escapes.
 """
 
+import itertools
 import json
+import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
 
 
 def say(line: str, *, flush: bool = False) -> None:
@@ -22,11 +26,28 @@ def remark(line: str) -> None:
         print(f"restauth: {printable(line)}", file=sys.stderr)
 
 
-def print_table(
-    is_json: bool, names: Sequence[str], rows: Iterable[Sequence[int | str | None]]
-) -> None:
-    """A JSON array of objects; or lines, one a row, with tabs between the columns and a head. Each
-    row is printed as it comes."""
+class _Remarks(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        remark(record.getMessage())
+
+
+@contextmanager
+def log_to_remarks(*, is_active: bool) -> Iterator[None]:
+    """Show what the package logs as remarks, for a command without a log of its own."""
+    handler = _Remarks(logging.WARNING if is_active else logging.CRITICAL + 1)
+    logging.getLogger("restauth").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("restauth").removeHandler(handler)
+
+
+Cell: TypeAlias = "int | str | tuple[str, ...] | None"
+
+
+def print_table(is_json: bool, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """A JSON array of objects; or a head and lines, one a row. At a terminal the columns are
+    aligned. Elsewhere there are tabs between them, and each row is printed as it comes."""
     if is_json:
         separator = "["
         for row in rows:
@@ -34,9 +55,23 @@ def print_table(
             separator = ",\n "
         print("]" if separator != "[" else "[]")
         return
-    print("\t".join(names))
-    for row in rows:
-        print("\t".join("-" if value in (None, "") else printable(str(value)) for value in row))
+    lines: Iterable[Sequence[str]] = itertools.chain(
+        (names,), ([_text(cell) for cell in row] for row in rows)
+    )
+    if sys.stdout is not None and sys.stdout.isatty():
+        lines = list(lines)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            print("  ".join(map(str.ljust, line, widths)).rstrip())
+        return
+    for line in lines:
+        print("\t".join(line))
+
+
+def _text(cell: Cell) -> str:
+    if cell in (None, "", ()):
+        return "-"
+    return printable(" ".join(cell) if isinstance(cell, tuple) else str(cell))
 
 
 def printable(text: str) -> str:

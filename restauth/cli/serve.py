@@ -1,17 +1,22 @@
 """The command `restauth serve`: the service on waitress, until SIGTERM.
 
-Rule: a wrong option stops the start before a file is made.
+Rule: a wrong option stops the start before a file is made. The service is made when the server
+listens, so that a start that fails makes no file.
 """
 
+from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from restauth import __version__
 from restauth.app import Service
 from restauth.cli import server
-from restauth.cli.command import Arguments, Commands, add_command
+from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
+from restauth.services import start_services
 from restauth.settings import Settings
 from restauth.web.server_refusals import refuse
 
@@ -33,11 +38,35 @@ def add_commands(commands: Commands) -> None:
 
 def _serve(arguments: Arguments) -> int:
     options = read_options(arguments.listen or [], arguments.rest)
+    settings = load_settings()  # refused before the server listens
     server.configure_logging()
-    with Service() as service:
-        announce = partial(_announce, service.settings, options)
-        server.serve(service.app, options, announce, partial(refuse, service.settings))
+    with _LateService() as late:
+
+        def start(addresses: list[str]) -> None:
+            _announce(late.start(), options, addresses)
+
+        server.serve(late, options, start, partial(refuse, settings))
     return 0
+
+
+class _AnnouncedService(Service):
+    """No warning of a new database: the announcement names it, and a first start is expected."""
+
+    def __init__(self) -> None:
+        self._use(start_services(load_settings()))
+
+
+class _LateService(ExitStack):
+    """A WSGI app that is made after its server."""
+
+    def start(self) -> Settings:
+        """Make the service. Its settings. Raises as `Service`."""
+        service = self.enter_context(_AnnouncedService())
+        self._app = service.app
+        return service.settings
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._app(environ, start_response)
 
 
 def _announce(settings: Settings, options: dict[str, Any], addresses: list[str]) -> None:

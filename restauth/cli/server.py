@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from os import _exit
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
@@ -57,8 +57,8 @@ def serve(
     process at once.
 
     `options` are waitress's, as text. `announce` is called with the addresses, when the server
-    listens. `refuse` makes the answers to requests that the app does not see. Raises
-    UnusableAddress.
+    listens and before it accepts; it may make the app ready. `refuse` makes the answers to requests
+    that the app does not see. Raises UnusableAddress.
     """
     options = {**LIMITS, **options}
     files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
@@ -77,7 +77,11 @@ def serve(
         proxies = int(options.get("trusted_proxy_count", 1))
         listener.application = ForwardedScheme(listener.application, proxies)
     stop = _Stop()
-    announce([_address(listener) for listener in listeners])
+    try:
+        announce([_address(listener) for listener in listeners])
+    except BaseException:
+        wasyncore.close_all(sockets)
+        raise
     while not stop.is_asked:
         _turn(sockets)
         connections.tidy()
@@ -88,13 +92,23 @@ def serve(
 
 def configure_logging() -> None:
     """All logs to standard error. The audit log is written there as plain JSON lines."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[_QuietHandler()]
+    )
     audit = logging.getLogger(LOGGER)
-    audit.addHandler(logging.StreamHandler())
+    audit.addHandler(_QuietHandler())
     audit.setLevel(logging.INFO)
     audit.propagate = False
     # Under a flood, a line for each request that waits for a thread would fill the disk.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+class _QuietHandler(logging.StreamHandler[TextIO]):
+    """Loses a line that standard error does not take (a full disk). Logging would print a traceback
+    for each of them, to standard error too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Print nothing."""
 
 
 class _Stop:

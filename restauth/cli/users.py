@@ -5,15 +5,17 @@ because other users of the machine can see arguments.
 """
 
 import getpass
+import re
 import sys
 from argparse import REMAINDER
 from collections.abc import Iterable
 
 from restauth.cli.command import Arguments, Commands, add_command, add_group, open_services
-from restauth.cli.output import print_table, remark, say
+from restauth.cli.output import Cell, print_table, printable, remark, say
 from restauth.core import passwords, rfc3339
 from restauth.errors import InvalidInput, UnacceptablePassword
-from restauth.records import Account
+from restauth.records import MAX_ID, Account
+from restauth.services import Services
 
 MAX_PASSWORD_BYTES = 4 * passwords.MAX_LENGTH + 2  # 4 bytes a character, and CR LF
 
@@ -21,19 +23,24 @@ MAX_PASSWORD_BYTES = 4 * passwords.MAX_LENGTH + 2  # 4 bytes a character, and CR
 def add_commands(commands: Commands) -> None:
     """Declare the group."""
     user = add_group(commands, "user", "add, list, show and change users")
-    for name, run, help in (
-        ("add", _add, "add a user; asks for the password"),
-        ("passwd", _passwd, "set a password; all sessions of the user end"),
-    ):
-        command = add_command(user, name, run, help, "NAME")
+    add = add_command(user, "add", _add, "add a user; asks for the password", "NAME")
+    add.add_argument(
+        "--create", action="store_true", help="make the database and the key ring if there are none"
+    )
+    passwd = add_command(
+        user, "passwd", _passwd, "set a password; all sessions of the user end", "NAME"
+    )
+    for command in (add, passwd):
         command.add_argument(
             "--password-stdin", action="store_true", help="read the password from standard input"
         )
+    add_command(user, "rename", _rename, "give the user another name", "NAME", "NEW")
     add_command(user, "list", _list, "list all users", json=True)
     add_command(user, "show", _show, "show one user", "NAME", json=True)
     add_command(user, "lock", _lock, "refuse all credentials; all sessions of the user end", "NAME")
     add_command(user, "unlock", _unlock, "accept the password again, forget its failures", "NAME")
-    add_command(user, "delete", _delete, "delete the account and its sessions", "NAME")
+    delete = add_command(user, "delete", _delete, "delete the account and its sessions", "NAME")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
     roles = add_command(user, "roles", _roles, "add +ROLE, remove -ROLE, print the roles", "NAME")
     # REMAINDER: argparse would take -viewer for an option of its own.
     roles.add_argument("changes", nargs=REMAINDER, metavar="+ROLE|-ROLE")
@@ -44,7 +51,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add(arguments: Arguments) -> int:
-    with open_services(create=True) as services:
+    with open_services(create=arguments.create) as services:
+        services.accounts.check_new_name(arguments.name)  # before anyone types a password
         user_id = services.accounts.register(arguments.name, _read_password(arguments))
     say(f"added {arguments.name} with id {user_id}")
     return 0
@@ -52,27 +60,35 @@ def _add(arguments: Arguments) -> int:
 
 def _passwd(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
         services.accounts.set_password(account, _read_password(arguments))
     say(f"changed the password of {account.username}; all sessions have ended")
     return 0
 
 
+def _rename(arguments: Arguments) -> int:
+    with open_services() as services:
+        account = _find(services, arguments)
+        services.accounts.rename(account, arguments.new)
+    say(f"renamed {account.username} to {arguments.new}")
+    return 0
+
+
 def _list(arguments: Arguments) -> int:
     with open_services() as services:
-        _print_accounts(arguments, services.accounts.list())
+        _print_accounts(arguments, services, services.accounts.list())
     return 0
 
 
 def _show(arguments: Arguments) -> int:
     with open_services() as services:
-        _print_accounts(arguments, [services.accounts.find_by_name(arguments.name)])
+        _print_accounts(arguments, services, [_find(services, arguments)])
     return 0
 
 
 def _lock(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
         services.accounts.lock(account)
     say(f"locked {account.username}; all sessions have ended")
     return 0
@@ -80,7 +96,7 @@ def _lock(arguments: Arguments) -> int:
 
 def _unlock(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
         services.accounts.unlock(account)
     say(f"unlocked {account.username}")
     return 0
@@ -88,7 +104,9 @@ def _unlock(arguments: Arguments) -> int:
 
 def _delete(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
+        if not arguments.yes:
+            _confirm(f"Delete {printable(account.username)}, id {account.id}, for good?")
         services.accounts.delete(account)
     say(f"deleted {account.username}")
     return 0
@@ -100,7 +118,7 @@ def _roles(arguments: Arguments) -> int:
             raise InvalidInput(f"A change of roles is +ROLE or -ROLE, not {change!r}.")
     with open_services() as services:
         roles = services.accounts.change_roles(
-            services.accounts.find_by_name(arguments.name),
+            _find(services, arguments),
             [change[1:] for change in arguments.changes if change.startswith("+")],
             [change[1:] for change in arguments.changes if change.startswith("-")],
         )
@@ -110,7 +128,7 @@ def _roles(arguments: Arguments) -> int:
 
 def _reset_code(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
         say(services.accounts.make_reset_code(account))
     remark(f"the code sets a new password for {account.username} once, within an hour")
     return 0
@@ -118,43 +136,69 @@ def _reset_code(arguments: Arguments) -> int:
 
 def _end_sessions(arguments: Arguments) -> int:
     with open_services() as services:
-        account = services.accounts.find_by_name(arguments.name)
+        account = _find(services, arguments)
         count = services.sessions.end_all(account.id)
     say(f"ended {count} sessions of {account.username}")
     return 0
 
 
-def _print_accounts(arguments: Arguments, accounts: Iterable[Account]) -> None:
-    print_table(
-        arguments.json,
-        ("id", "username", "created_at", "locked_at", "roles"),
-        (
-            (
-                account.id,
-                account.username,
-                rfc3339.build(account.created_at),
-                None if account.locked_at is None else rfc3339.build(account.locked_at),
-                " ".join(account.roles),
-            )
-            for account in accounts
-        ),
-    )
+def _find(services: Services, arguments: Arguments) -> Account:
+    """The account of that name or, written as `#7`, of that id: no name begins so. Raises
+    UnknownUser."""
+    digits = re.fullmatch(r"#([1-9][0-9]{0,18})", arguments.name)
+    if digits and int(digits[1]) <= MAX_ID:
+        return services.accounts.find(int(digits[1]))
+    return services.accounts.find_by_name(arguments.name)
+
+
+def _confirm(question: str) -> None:
+    """Raises InvalidInput unless the answer is yes."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InvalidInput("There is no terminal to ask for a confirmation: use --yes.")
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InvalidInput("Nothing was deleted.")
+
+
+def _print_accounts(arguments: Arguments, services: Services, accounts: Iterable[Account]) -> None:
+    def row(account: Account) -> tuple[Cell, ...]:
+        failures = services.accounts.failures_of(account)
+        return (
+            account.id,
+            account.username,
+            rfc3339.build(account.created_at),
+            _time(account.locked_at),
+            failures.count,
+            _time(failures.blocked_at),
+            account.roles,
+        )
+
+    names = ("id", "username", "created_at", "locked_at", "failures", "blocked_at", "roles")
+    print_table(arguments.json, names, map(row, accounts))
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else rfc3339.build(at)
 
 
 def _read_password(arguments: Arguments) -> str:
     """From standard input, or typed twice at the terminal. Raises InvalidInput."""
     if sys.stdin is None:  # the shell's <&-
         raise InvalidInput("There is no standard input to read a password from.")
-    if arguments.password_stdin:
-        return _decode_password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 1))
     if not sys.stdin.isatty():
+        if arguments.password_stdin:
+            return _decode_password(sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 1))
         raise InvalidInput("There is no terminal to ask for a password: use --password-stdin.")
     try:
+        if arguments.password_stdin:
+            return getpass.getpass("Password, one line, not shown: ")
         password = getpass.getpass("Password: ")
         if password != getpass.getpass("Again: "):
             raise InvalidInput("The two passwords differ.")
     except EOFError:
         raise InvalidInput("No password was given.") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("The locale cannot read these characters: see LC_ALL.") from None
     return password
 
 

@@ -12,9 +12,9 @@ MAX_LENGTH = 64  # characters; every token is longer, so that a name is never ta
 MAX_CANONICAL_LENGTH = 255  # characters; NFKC makes up to 18 of one
 
 CONTROL_CHARACTERS = "\x00-\x1f\x7f"  # of ASCII, for a character class of a regular expression
-# RFC 7617 section 2: a user-id has no colon and no control character. `canonical` turns a lone
-# surrogate into U+FFFD.
-_IMPOSSIBLE = re.compile(f"[:{CONTROL_CHARACTERS}\x80-\x9f\ud800-\udfff\ufffd]")
+# RFC 7617 section 2: a user-id has no colon and no control character. `#7` is an id to commands.
+# `canonical` turns a lone surrogate into U+FFFD.
+_IMPOSSIBLE = re.compile(f"^#|[:{CONTROL_CHARACTERS}\x80-\x9f\ud800-\udfff\ufffd]")
 
 
 def canonical(username: str) -> str:

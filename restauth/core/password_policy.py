@@ -1,14 +1,37 @@
 """What makes a new password acceptable, and the reason when it is not.
 
-Rule: asked only when a password is set, never at a login. As NIST SP 800-63B-4 section 3.1.1.2
-says, the whole password is compared with a list, no kinds of characters are demanded, and the
-reason of a refusal is given.
+Rule: asked only when a password is set, never at a login: imported passwords go on working. As
+NIST SP 800-63B-4 section 3.1.1.2 says, the whole password is compared with a list, no kinds of
+characters are demanded, and the reason of a refusal is given.
 """
 
+import re
 from collections.abc import Iterable, Set
 from unicodedata import normalize
 
+from restauth.core import passwords
+
+# RFC 7617 section 2 allows no control character (CTL of RFC 5234) in a password. A byte order mark
+# cannot be typed, but some editors begin a file with it.
+_CONTROL, _MARK = re.compile(r"[\x00-\x1f\x7f]"), "\ufeff"
+
 MIN_LENGTH = 15  # characters (code points): for a password that is the only factor
+
+
+def find_form_fault(password: str) -> str | None:
+    """Why no policy can accept the password: no client could send it. None when one could."""
+    if not 1 <= len(password) <= passwords.MAX_LENGTH:
+        return f"A password has 1 to {passwords.MAX_LENGTH} characters."
+    if not passwords.is_acceptable(password):
+        return "A password is Unicode text, and this one is not."
+    if _CONTROL.search(password):
+        return (
+            "A password has no control characters, such as a tab or the end of a line: no client "
+            "can send them in Basic credentials."
+        )
+    if _MARK in password:
+        return "A password has no byte order mark: save the file without it."
+    return None
 
 
 def find_fault(

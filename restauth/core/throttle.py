@@ -37,9 +37,16 @@ class Throttle:
 
     def wait(self, counts: Counts, now: int) -> int:
         """Seconds until another attempt is allowed; 0 when it is allowed now. For a password that
-        is blocked, always MAX_WAIT."""
+        is blocked, always MAX_WAIT, which no client is told (see `is_shut`)."""
         return max(
             (self._wait(subject, count, now) for subject, count in counts.items()), default=0
+        )
+
+    def is_shut(self, counts: Counts) -> bool:
+        """Whether no wait helps: only the operator, or a reset code, opens the password."""
+        return any(
+            name and not network and 0 < self.max_failures <= count.count
+            for (name, network), count in counts.items()
         )
 
     def after_failure(self, name: str, peer: str, counts: Counts, now: int) -> Counts:
@@ -69,8 +76,7 @@ class Throttle:
     def _wait(self, subject: Subject, count: FailureCount, now: int) -> int:
         name, network = subject
         if name and not network:
-            is_shut = 0 < self.max_failures <= count.count
-            return MAX_WAIT if is_shut else 0
+            return MAX_WAIT if self.is_shut({subject: count}) else 0
         # An end further ahead than MAX_WAIT was noted before the clock was set back: ignore it.
         return count.blocked_until - now if now < count.blocked_until <= now + MAX_WAIT else 0
 

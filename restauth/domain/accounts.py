@@ -8,13 +8,14 @@ Only a reset code is verified here.
 from collections.abc import Callable, Iterable, Iterator
 from re import Pattern
 
-from restauth.core import passwords, reset_codes
+from restauth.core import reset_codes
 from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
+from restauth.core.password_policy import find_form_fault
 from restauth.core.roles import changed
 from restauth.domain.audit import AuditLog, Event
-from restauth.domain.throttling import LoginThrottle
+from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
@@ -88,9 +89,7 @@ class Accounts:
         Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken, and
         Throttled for a peer that tries many names to see which are taken.
         """
-        is_text = isinstance(username, str) and is_possible(username)
-        if not is_text or not self._username_pattern.fullmatch(username):
-            raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
+        self._refuse_unfit_name(username)
         self._refuse_unfit(password, username)
         first_roles = changed((), roles, ())
         self._throttle.check("", client)
@@ -124,8 +123,7 @@ class Accounts:
 
         Raises UnusableCode, Throttled; UnacceptablePassword, and then the code can be used again.
         """
-        if not passwords.is_acceptable(password):
-            raise UnacceptablePassword
+        _refuse_malformed(password)
         account, selector = self._verify_reset_code(unverified_code, client)
         new_hash = self._hash_fit(password, account.username)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
@@ -144,7 +142,31 @@ class Accounts:
         self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
-    # For the operator. Each raises UnknownUser when the account has been deleted meanwhile.
+    # For the operator. Those that change an account raise UnknownUser when it has
+    # been deleted meanwhile.
+
+    def check_new_name(self, username: str) -> None:
+        """Return if a new account could have that name now. Raises UnacceptableUsername,
+        UsernameTaken."""
+        self._refuse_unfit_name(username)
+        if self._store.find_user_by_name(canonical(username)):
+            raise UsernameTaken
+
+    def failures_of(self, account: Account) -> NameFailures:
+        """The failed logins since the last one that succeeded."""
+        return self._throttle.failures_of(canonical(account.username))
+
+    def rename(self, account: Account, username: str) -> None:
+        """Give the account another name; its sessions and its password stay. Failures of both names
+        are forgotten. Raises UnacceptableUsername, UsernameTaken."""
+        self._refuse_unfit_name(username)
+        is_renamed = self._store.rename_user(account.id, username, canonical(username))
+        if is_renamed is None:
+            raise UsernameTaken
+        _refuse_deleted(is_renamed)
+        self._audit.record(Event.RENAMED, OPERATOR, account.id)
+        for name in (account.username, username):
+            self._throttle.reset(canonical(name))
 
     def set_password(self, account: Account, password: str) -> None:
         """Set a new password; all sessions end, and failures are forgotten.
@@ -229,9 +251,13 @@ class Accounts:
         self._audit.record(Event.ROLES_CHANGED, OPERATOR, account.id, roles=new_roles)
         return new_roles
 
+    def _refuse_unfit_name(self, username: str) -> None:
+        is_text = isinstance(username, str) and is_possible(username)
+        if not is_text or not self._username_pattern.fullmatch(username):
+            raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
+
     def _refuse_unfit(self, password: str, username: str) -> None:
-        if not isinstance(password, str) or not passwords.is_acceptable(password):
-            raise UnacceptablePassword
+        _refuse_malformed(password)
         fault = self._find_fault(password, username)
         if fault:
             raise UnacceptablePassword(fault)
@@ -244,6 +270,14 @@ class Accounts:
         # The last place is kept for a login: a flood of registrations must not stop all logins.
         with self._limiter.slot(leave=1):
             return self._hasher.hash(password)
+
+
+def _refuse_malformed(password: str) -> None:
+    if not isinstance(password, str):
+        raise UnacceptablePassword
+    fault = find_form_fault(password)
+    if fault:
+        raise UnacceptablePassword(fault)
 
 
 def _known(account: Account | None) -> Account:

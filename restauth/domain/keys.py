@@ -12,7 +12,9 @@ from threading import Lock
 
 from restauth.core import jwk
 from restauth.core.keyring import Algorithm, Key, KeyRing
+from restauth.domain.audit import AuditLog, Event
 from restauth.errors import UnusableKeyRing
+from restauth.records import OPERATOR
 from restauth.storage.key_file import KeyFile
 
 Version = tuple[int, ...] | None
@@ -28,16 +30,30 @@ class SigningKeys:
     """
 
     def __init__(
-        self, file: KeyFile, clock: Callable[[], int], max_duration: int, *, signs: bool = True
+        self,
+        file: KeyFile,
+        clock: Callable[[], int],
+        max_duration: int,
+        audit: AuditLog,
+        *,
+        signs: bool = True,
     ) -> None:
         self._signs = signs
         self._file = file
         self._clock = clock
         self._max_duration = max_duration
+        self._audit = audit
         self._lock = Lock()
         # One tuple, replaced at once: a thread that sees the new version also sees the new ring.
         self._seen: tuple[Version, KeyRing] | None = None
         self._reported: Version = ()  # the version that was found unusable last
+
+    def check(self) -> None:
+        """Return if `open` can be expected to succeed. No file is made. Raises UnusableKeyRing."""
+        if self._file.read() is not None:
+            self.read()
+        else:
+            self._file.check_directory()
 
     def open(self) -> None:
         """Make the file if there is none, and read it. Raises UnusableKeyRing."""
@@ -82,18 +98,31 @@ class SigningKeys:
                 return KeyRing((key,))
             return _rotated(_pruned(ring, now, self._max_duration), key, now)
 
-        return self._change(change)
+        before, after = self._change(change)
+        key = after.signing_key
+        self._audit.record(Event.KEY_ROTATED, OPERATOR, kid=key.kid, algorithm=key.algorithm)
+        self._record_dropped(Event.KEYS_REVOKED if revoke else Event.KEYS_PRUNED, before, after)
+        return after
 
     def prune(self) -> KeyRing:
         """Drop the keys whose last token has expired. Raises UnusableKeyRing."""
-        return self._change(lambda ring: _pruned(ring, self._clock(), self._max_duration))
+        before, after = self._change(lambda ring: _pruned(ring, self._clock(), self._max_duration))
+        self._record_dropped(Event.KEYS_PRUNED, before, after)
+        return after
 
-    def _change(self, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+    def _change(self, change: Callable[[KeyRing], KeyRing]) -> tuple[KeyRing, KeyRing]:
+        """The ring before and after."""
         with self._file.lock():
-            _, ring = self._read()
-            ring = change(ring)
-            self._file.replace(jwk.build(ring))
-        return ring
+            _, before = self._read()
+            after = change(before)
+            self._file.replace(jwk.build(after))
+        return before, after
+
+    def _record_dropped(self, event: Event, before: KeyRing, after: KeyRing) -> None:
+        kept = {key.kid for key in after.keys}
+        dropped = [key.kid for key in before.keys if key.kid not in kept]
+        if dropped:
+            self._audit.record(event, OPERATOR, kids=dropped)
 
     def _follow(self, seen: tuple[Version, KeyRing]) -> tuple[Version, KeyRing]:
         with self._lock:
@@ -115,7 +144,10 @@ class SigningKeys:
         version = self._file.version()
         raw = self._file.read()
         if raw is None:
-            raise UnusableKeyRing(f"There is no key ring {self._file.path}.")
+            raise UnusableKeyRing(
+                f"There is no key ring {self._file.path}: set RESTAUTH_KEY_FILE to that of the "
+                "service, or make one: restauth serve."
+            )
         try:
             return version, jwk.parse(raw, signs=self._signs)
         except UnusableKeyRing as error:  # `core.jwk` does not know where the bytes come from

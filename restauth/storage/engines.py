@@ -7,6 +7,7 @@ Rule: the one file that knows the engines by name. All other code knows the cont
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from restauth.errors import UnusableStore
 from restauth.records import Finding
 from restauth.storage import sqlite_file, sqlite_restore
 from restauth.storage.engine import Engine
@@ -18,6 +19,11 @@ def open_engine(database: str, *, create: bool) -> Engine:
 
     Raises UnusableStore.
     """
+    if not create and not exists(database):
+        raise UnusableStore(
+            f"There is no database {Path(database).absolute()}: set RESTAUTH_DATABASE to that of "
+            "the service, or make one: restauth serve, or restauth user add --create."
+        )
     return SQLite(Path(database), create=create)
 
 
@@ -47,6 +53,11 @@ def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
     """Put a copy in the place of the database. `before` is called when nothing but the replacement
     is left to do. Raises UnusableStore, UnusableFile; then nothing was replaced."""
     sqlite_restore.restore(Path(database), copy, before)
+
+
+def check_modes(database: str) -> Iterator[Finding]:
+    """Whether other users can read or write the database."""
+    return sqlite_file.check_modes(Path(database))
 
 
 def check(database: str) -> Iterator[Finding]:

@@ -63,6 +63,15 @@ class KeyFile:
         except OSError as error:
             raise self._unusable(f"cannot be read ({error.strerror})") from None
 
+    def check_directory(self) -> None:
+        """Return if the file could be made."""
+        try:
+            os.close(os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY))
+        except OSError as error:
+            raise self._unusable(f"cannot be made ({error.strerror})") from None
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise self._unusable("cannot be made (Permission denied)")
+
     def create(self, content: bytes) -> None:
         """Make the file with this content, unless another process has just made it."""
         with self._temporary(content) as temporary:

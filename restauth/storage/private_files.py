@@ -19,6 +19,20 @@ def check_mode(path: Path) -> Iterator[Finding]:
         yield Finding("error", f"Other users can read or write {path}: chmod 600.")
 
 
+def check_log_mode(path: Path) -> Iterator[Finding]:
+    """A warning when everyone can read the file, or write to it: it has no secret, but addresses. A
+    group may read it, because programs that rotate logs set one."""
+    if path.is_file() and path.stat().st_mode & 0o007:
+        yield Finding("warning", f"Everyone can read or write {path}: chmod o-rwx.")
+
+
+def is_full(path: Path) -> bool:
+    """Whether the file system has no place for one more byte of a regular file."""
+    if path.exists() and not path.is_file():
+        return False
+    return os.statvfs(path if path.exists() else path.absolute().parent).f_bavail == 0
+
+
 def check_directory(path: Path) -> Iterator[Finding]:
     """An error when other users can replace the file, because they can write its directory."""
     directory = path.absolute().parent

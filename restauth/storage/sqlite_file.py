@@ -154,9 +154,14 @@ def check(path: Path) -> Iterator[Finding]:
             if fault:
                 yield Finding("error", fault)
         yield from _check_wal(path)
+    yield from check_modes(path)
+    yield from check_directory(path)
+
+
+def check_modes(path: Path) -> Iterator[Finding]:
+    """Whether other users can read or write the file, or its WAL."""
     yield from check_mode(path)
     yield from check_mode(path.with_name(path.name + "-wal"))
-    yield from check_directory(path)
 
 
 def _check_wal(path: Path) -> Iterator[Finding]:

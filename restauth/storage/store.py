@@ -189,6 +189,30 @@ class Store:
 
         return self._transaction(work)
 
+    def rename_user(self, user_id: int, username: str, canonical_username: str) -> bool | None:
+        """False without such a user; None when the name belongs to another user."""
+
+        def work(execute: Execute) -> bool | None:
+            name = {"user_id": user_id, "canonical_username": canonical_username}
+            if execute(
+                """
+                SELECT id FROM users
+                WHERE canonical_username = :canonical_username AND id <> :user_id
+                """,
+                name,
+            ):
+                return None
+            rows = execute(
+                """
+                UPDATE users SET username = :username, canonical_username = :canonical_username
+                WHERE id = :user_id RETURNING id
+                """,
+                {**name, "username": username},
+            )
+            return bool(rows)
+
+        return self._transaction(work)
+
     def lock_user(self, user_id: int, now: int) -> bool:
         """Lock the account, and end its sessions and reset codes. False without such a user."""
 

@@ -154,7 +154,7 @@ def show_keys(request: Request, services: Services) -> Response:
 
 
 def show_health(request: Request, services: Services) -> Response:
-    """GET /api/health: whether the store answers."""
+    """GET /api/health: whether the store answers, and the audit log is written."""
     services.ping()
     return json_response(200, {"status": "ok"})
 

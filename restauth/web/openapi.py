@@ -109,7 +109,9 @@ OPERATIONS: dict[Handler, Operation] = {
         headers=("Remote-Groups", "Remote-User"),
         refusals=(errors.RoleRequired,),
     ),
-    handlers.show_health: Operation("Ask whether the store answers", 200, "Health"),
+    handlers.show_health: Operation(
+        "Ask whether the service is in order", 200, "Health", refusals=(errors.NotReady,)
+    ),
     handlers.show_keys: Operation(
         "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
     ),
@@ -142,7 +144,12 @@ _CODES = (
 )
 _MEMBERS: dict[str, dict[str, Any]] = {
     "username": {**_TEXT, "minLength": 1, "maxLength": names.MAX_LENGTH},
-    "password": {**_TEXT, "minLength": 1, "maxLength": passwords.MAX_LENGTH},
+    "password": {
+        **_TEXT,
+        "minLength": 1,
+        "maxLength": passwords.MAX_LENGTH,
+        "pattern": "^[^\\u0000-\\u001f\\u007f\\ufeff]*$",
+    },
 }
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -191,7 +198,11 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Location": {"description": "where the new resource is"},
     "Remote-Groups": {"description": "the user's roles, comma-separated"},
     "Remote-User": {"description": "the username, percent-encoded where it is not visible ASCII"},
-    "Retry-After": {"description": "the wait before the next attempt", "schema": _SECONDS},
+    "Retry-After": {
+        "required": False,
+        "description": "the wait before the next attempt; none if no wait helps",
+        "schema": _SECONDS,
+    },
     "WWW-Authenticate": {"description": "the challenges, each in a line of its own"},
     "Insufficient-Scope": {
         "description": 'the Bearer challenge with error="insufficient_scope", to a Bearer token',

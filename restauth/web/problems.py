@@ -39,6 +39,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.UnsupportedTransferCoding: (501, "Unsupported transfer coding"),
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
+    errors.NotReady: (503, "Not ready"),
 }
 # `barred` means blocked by the throttle. nginx treats every status but 401 and 403 as an error.
 THROTTLED_FOR_PROXIES = (403, "Barred", "barred")
@@ -95,6 +96,8 @@ def _headers(
             return challenges.build_insufficient(scheme, realm)
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]
+        case errors.Throttled(retry_after=None):
+            return []  # no wait would help
         case errors.Throttled() | errors.Unavailable():
             return [("Retry-After", str(refusal.retry_after))]
         # By the header, a client tells one from the other: RFC 9110 section 15.5.16.

@@ -4,6 +4,7 @@ What makes a database or a key ring unusable is decided in `storage.sqlite_file`
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -245,3 +246,43 @@ def test_two_settings_that_contradict_each_other_are_named() -> None:
             contradictions = [text for text in found if "base_url is http" in text]
             assert bool(contradictions) is (is_told and require_https)
             assert all(found[text] == "warning" for text in contradictions)
+
+
+# The audit log
+
+
+def test_a_log_that_cannot_be_written_is_an_error(services: Services, directory: Path) -> None:
+    Path("full.log").symlink_to("/proc/self/comm")  # on a file system without a free byte
+    for name, text in (
+        ("audit.log", "The audit log audit.log can be written."),
+        (
+            "missing/a.log",
+            f"The audit log {directory}/missing/a.log cannot be written: No such file",
+        ),
+        ("restauth.db/a.log", "/restauth.db/a.log cannot be written: Not a directory."),
+    ):
+        level = "ok" if text.endswith("can be written.") else "error"
+        found = [each for each in findings(audit_log=name).items() if "audit log" in each[0]]
+        assert [(each, text in line) for line, each in found] == [(level, True)]
+    assert "The disk of the audit log full.log is full." in errors_found(audit_log="full.log")
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o600, None), (0o640, None), (0o644, "warning")])
+def test_a_log_that_everyone_can_read_is_noted(
+    mode: int, level: str | None, services: Services, directory: Path
+) -> None:
+    """The group may: that of the programs that rotate logs."""
+    Path("audit.log").touch()
+    Path("audit.log").chmod(mode)
+    found = findings(audit_log="audit.log")
+    assert found["The audit log audit.log can be written."] == "ok"
+    assert found.get("Everyone can read or write audit.log: chmod o-rwx.") == level
+
+
+def test_a_log_that_is_a_pipe_has_no_disk(services: Services, directory: Path) -> None:
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert findings(audit_log="pipe")["The audit log pipe can be written."] == "ok"
+    finally:
+        os.close(reader)

@@ -92,11 +92,11 @@ def odd_files(directory: Path) -> None:
         ("DATABASE=damaged.db", "user list", "not a database", 1),
         ("DATABASE=foreign.db", "user list", "another program", 1),
         ("DATABASE=newer.db", "user list", "newer", 1),
-        ("DATABASE=no/x.db", "user add x --password-stdin", "no/x.db", 1),
+        ("DATABASE=no/x.db", "user add x --create --password-stdin", "no/x.db", 1),
         ("DATABASE=a\nb", "user list", r"a\nb", 1),
-        ("KEY_FILE=shared.keys", "user add x --password-stdin", "chmod 600", 1),
-        ("AUDIT_LOG=no/x.log", "user add x --password-stdin", "no/x.log", 1),
-        ("PASSWORD_CHECK=no:no", "user add x --password-stdin", "password_check", 2),
+        ("KEY_FILE=shared.keys", "user add x --create --password-stdin", "chmod 600", 1),
+        ("AUDIT_LOG=no/x.log", "user add x --create --password-stdin", "no/x.log", 1),
+        ("PASSWORD_CHECK=no:no", "user add x --create --password-stdin", "password_check", 2),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(
@@ -209,7 +209,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(directory: Path, many: None) 
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"id\tusername\tcreated_at\tlocked_at\troles\n"
+        assert process.stdout.readline().startswith(b"id\tusername\t")
         process.stdout.close()
         _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (1, b"")
@@ -289,7 +289,7 @@ def test_a_terminal_of_few_letters_gets_escapes(services: Services, directory: P
     assert "\t\\xc9lodie\t" in done.stdout
 
 
-def test_an_interrupted_command_says_so(directory: Path) -> None:
+def test_an_interrupted_command_says_so(directory: Path, services: Services) -> None:
     status, screen = converse(directory, "user add ada", {"Password: ": "\x03"})
     assert status == 128 + signal.SIGINT
     assert screen.endswith("restauth: interrupted\r\n")
@@ -298,4 +298,4 @@ def test_an_interrupted_command_says_so(directory: Path) -> None:
 def test_python_m_is_the_same_command(directory: Path) -> None:
     done = run(directory, "user", "show", "ada")
     assert done.returncode == 1
-    assert done.stderr.startswith("restauth: The database ")
+    assert done.stderr.startswith("restauth: There is no database ")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from restauth.cli.output import print_table, printable, remark, say
+from restauth.cli.output import Cell, print_table, printable, remark, say
 
 
 @given(text=st.text(st.characters()))
@@ -43,11 +43,12 @@ def test_without_standard_error_a_remark_is_lost(
             "a\tb\n0\t-\n2\t-\n",
             '[{"a": 0, "b": null},\n {"a": 2, "b": ""}]\n',
         ),
+        ([(("c", "d"), ())], "a\tb\nc d\t-\n", '[{"a": ["c", "d"], "b": []}]\n'),
     ],
-    ids=["none", "one", "two"],
+    ids=["none", "one", "two", "lists"],
 )
 def test_a_table_is_lines_with_tabs_or_json(
-    rows: list[tuple[int, str | None]],
+    rows: list[tuple[Cell, ...]],
     lines: str,
     json: str,
     capsys: pytest.CaptureFixture[str],

@@ -157,6 +157,17 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         refused = run(tmp_path, "serve", "--listen", address, password_policy="nist")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == f"restauth: Cannot listen on {address}: Address already in use.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"database": "no/x.db"}, {"key_file": "no/x.keys"}, {"audit_log": "no/audit.log"}]
+)
+def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path, wrong: dict[str, str]) -> None:
+    refused = run(tmp_path, "serve", "--listen", "127.0.0.1:0", **wrong)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "no/" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # Limits

@@ -2,20 +2,25 @@
 
 import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from restauth.core.authorization import Bearer
-from restauth.errors import BadCredentials
-from restauth.records import User
+from restauth.errors import BadCredentials, Throttled
+from restauth.records import ImportedUser, User
 from restauth.services import Services
 from restauth.testing import Clock
 from tests.cli.conftest import NAME, PASSWORD, TIME, Restauth, is_one_line, refused
-from tests.conftest import CLIENT, client_of
+from tests.conftest import CLIENT, ServicesFactory, client_of
 from tests.processes import converse
 
-HEAD = "id\tusername\tcreated_at\tlocked_at\troles\n"
+HEAD = "id\tusername\tcreated_at\tlocked_at\tfailures\tblocked_at\troles\n"
+MISSING = (
+    "There is no database {}/restauth.db: set RESTAUTH_DATABASE to that of the service, or make "
+    "one: restauth serve, or restauth user add --create."
+)
 ADD = "user add ada --password-stdin"
 KEY = "\U0001f511"  # four bytes in UTF-8
 
@@ -48,9 +53,15 @@ def is_right(services: Services, password: str) -> bool:
 def test_a_new_user_has_an_id_and_files(
     restauth: Restauth, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where registration is closed, too."""
+    """Where registration is closed, too; and not by mistake in another directory."""
     monkeypatch.setenv("RESTAUTH_REGISTRATION", "closed")
-    assert restauth(ADD, stdin=b"python\n") == (0, "added ada with id 1\n", "")
+    assert restauth(ADD, stdin=b"python\n") == refused(MISSING.format(directory))
+    assert list(directory.iterdir()) == []
+    made = f"There was no database {directory}/restauth.db: a new one is made, without users."
+    done = restauth(ADD, "--create", stdin=b"python\n")
+    assert done == (0, "added ada with id 1\n", f"restauth: {made}\n")
+    again = restauth("user add bob --create --password-stdin", stdin=b"python\n")
+    assert again == (0, "added bob with id 2\n", "")
     assert {"restauth.db", "restauth.keys"} <= {path.name for path in directory.iterdir()}
 
 
@@ -60,15 +71,11 @@ def test_a_new_user_has_an_id_and_files(
         (b"python", "python"),
         (b"python\n", "python"),
         (b"python\r\n", "python"),
-        (b"python\n\n", "python\n"),  # one end of line is the shell's, no more
-        (b"python\r", "python\r"),  # which is none
-        (b"python\r\r\n", "python\r"),
-        (b" py\tthon \n", " py\tthon "),
+        (b" py thon \n", " py thon "),
         ("pässwörd\n".encode(), "pässwörd"),
-        (b"\0\n", "\0"),
         (f"{KEY * 1024}\r\n".encode(), KEY * 1024),
     ],
-    ids=["bare", "LF", "CRLF", "LFLF", "CR", "CRCRLF", "blanks", "UTF-8", "NUL", "longest"],
+    ids=["bare", "LF", "CRLF", "blanks", "UTF-8", "longest"],
 )
 def test_all_of_a_password_from_standard_input_counts(
     stdin: bytes, password: str, restauth: Restauth, services: Services
@@ -87,8 +94,18 @@ def test_all_of_a_password_from_standard_input_counts(
         (KEY.encode() * 1024 + b"xyz", "1 to 1024"),
         (b"p\xe4ssword\n", "UTF-8"),
         (b"\xed\xa0\x80\n", "UTF-8"),
+        (b"python\n\n", "control characters"),  # one end of line is the shell's, no more
+        (b"python\r", "control characters"),  # which is none
+        (b"python\r\r\n", "control characters"),
+        (b"py\tthon\n", "control characters"),
+        (b"\0\n", "control characters"),
+        (b"\x7f\n", "control characters"),
+        (b"\xef\xbb\xbfpython\n", "byte order mark"),
     ],
-    ids=["nothing", "empty", "1025", "million", "most bytes", "Latin-1", "surrogate"],
+    ids=[
+        *("nothing", "empty", "1025", "million", "most bytes", "Latin-1", "surrogate"),
+        *("LFLF", "CR", "CRCRLF", "tab", "NUL", "DEL", "BOM"),
+    ],
 )
 def test_an_unusable_password_changes_nothing(
     stdin: bytes, word: str, restauth: Restauth, services: Services, ada: int
@@ -148,6 +165,49 @@ def test_what_is_typed_wrong_adds_no_user(
     assert list(services.accounts.list()) == []
 
 
+@pytest.mark.parametrize("command", ["add susan", "passwd ada"])
+def test_bytes_that_the_locale_cannot_read_are_one_line(
+    command: str, directory: Path, ada: int
+) -> None:
+    """As a terminal in Latin-1 sends them."""
+    status, screen = converse(directory, f"user {command}", {"Password: ": "p\udce4ss\n"})
+    assert status == 1
+    assert screen.count("restauth: ") == 1
+    assert "Traceback" not in screen
+
+
+def test_a_name_that_cannot_be_had_is_refused_before_a_password_is_asked_for(
+    directory: Path, ada: int
+) -> None:
+    for name, line in (("Ada", "This username is taken."), ("a:b", "A username must match ")):
+        status, screen = converse(directory, f"user add {name}", {})
+        assert (status, screen.startswith(f"restauth: {line}")) == (1, True)
+
+
+def test_a_password_from_standard_input_is_not_shown_at_a_terminal(
+    directory: Path, services: Services
+) -> None:
+    answers = {"Password, one line, not shown: ": "pässword\n"}
+    status, screen = converse(directory, "user add ada --password-stdin", answers)
+    assert status == 0
+    assert screen == "Password, one line, not shown: \r\nadded ada with id 1\r\n"
+    assert services.authentication.authenticate(NAME, "pässword", CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_deleted"),
+    [("y\n", True), ("YES\n", True), ("\n", False), ("n\n", False), ("\x04", False)],
+)
+def test_at_a_terminal_a_deletion_is_confirmed(
+    answer: str, is_deleted: bool, directory: Path, services: Services, ada: int
+) -> None:
+    question = f"Delete ada, id {ada}, for good? [y/N] "
+    status, screen = converse(directory, "user delete ADA", {question: answer})
+    assert (status == 0) is is_deleted
+    assert ("deleted ada" if is_deleted else "Nothing was deleted.") in screen
+    assert bool(list(services.accounts.list())) is not is_deleted
+
+
 # Changes
 
 
@@ -174,7 +234,11 @@ def test_lock_ends_the_sessions_and_unlock_gives_back_the_password(
 def test_a_deleted_users_id_is_never_given_again(
     restauth: Restauth, services: Services, ada: int
 ) -> None:
-    assert restauth("user delete ada") == (0, "deleted ada\n", "")
+    assert restauth("user delete ada") == refused(
+        "There is no terminal to ask for a confirmation: use --yes."
+    )
+    assert len(list(services.accounts.list())) == 1
+    assert restauth("user delete ada --yes") == (0, "deleted ada\n", "")
     assert list(services.accounts.list()) == []
     assert restauth(ADD, stdin=b"python").out == f"added ada with id {ada + 1}\n"
 
@@ -254,12 +318,15 @@ def test_a_list_is_a_table_or_json(restauth: Restauth, services: Services) -> No
     store.lock_user(2, 1_800_000_001)
     store.change_roles(1, lambda roles: ("editor", "viewer"))
     assert restauth("user list").out == (
-        f"{HEAD}1\tsusan\t1970-01-01T00:00:00Z\t-\teditor viewer\n"
-        "2\tÉlodie\t2027-01-15T08:00:00Z\t2027-01-15T08:00:01Z\t-\n"
+        f"{HEAD}1\tsusan\t1970-01-01T00:00:00Z\t-\t0\t-\teditor viewer\n"
+        "2\tÉlodie\t2027-01-15T08:00:00Z\t2027-01-15T08:00:01Z\t0\t-\t-\n"
     )
     rows = restauth("user list --json").json
     assert [tuple(row) for row in rows] == [tuple(HEAD.split())] * 2
-    assert tuple(rows[0].values()) == (1, "susan", "1970-01-01T00:00:00Z", None, "editor viewer")
+    assert list(rows[0].values()) == [
+        *(1, "susan", "1970-01-01T00:00:00Z", None, 0, None),
+        ["editor", "viewer"],
+    ]
     assert rows[1:] == restauth("user show élodie --json").json
 
 
@@ -268,11 +335,108 @@ def test_a_name_cannot_control_the_terminal(restauth: Restauth, services: Servic
     services._resources.store.add_user(name, name.lower(), "-", 0)
     assert restauth("user list").out.count("\n") == 2
     for command in ("lock", "unlock", "end-sessions", "reset-code", "passwd", "delete"):
-        options = ["--password-stdin"] if command == "passwd" else []
+        options = {"passwd": ["--password-stdin"], "delete": ["--yes"]}.get(command, [])
         done = restauth("user", command, name, *options, stdin=b"python")
         assert done.status == 0
         assert r"a\x1b[2J\n\tb" in done.out + done.err
         assert (done.out + done.err).count("\n") == (2 if command == "reset-code" else 1)
+
+
+def test_at_a_terminal_a_table_is_aligned(directory: Path, services: Services) -> None:
+    services._resources.store.add_user("a-long-name-of-a-user", "a", "-", 0)
+    services._resources.store.add_user("b", "b", "-", 0, ("editor", "viewer"))
+    status, screen = converse(directory, "user list", {})
+    head, *lines = screen.splitlines()
+    assert status == 0
+    assert "\t" not in screen
+    columns = [match.start() for match in re.finditer(r"\S+", head)]
+    cells = [
+        [line[begin:end].strip() for begin, end in pairwise([*columns, None])]
+        for line in (head, *lines)
+    ]
+    assert cells == [
+        HEAD.split(),
+        ["1", "a-long-name-of-a-user", "1970-01-01T00:00:00Z", "-", "0", "-", "-"],
+        ["2", "b", "1970-01-01T00:00:00Z", "-", "0", "-", "editor viewer"],
+    ]
+
+
+# By id, and a new name
+
+
+def imported_without_a_name(services: Services, user_id: int) -> None:
+    """As the import keeps the id of a row that cannot log in."""
+    user = ImportedUser(user_id, f"#{user_id}", f"NAMELESS {user_id}", "!", is_locked=True)
+    services._resources.store.import_users(lambda target: target.add(user, 0))
+
+
+def test_a_locked_row_of_an_import_can_be_repaired(restauth: Restauth, services: Services) -> None:
+    imported_without_a_name(services, 3)
+    for words in (
+        *("show #3", "rename #3 ada", "passwd #3 --password-stdin", "unlock #3"),
+        *("roles #3 +editor", "end-sessions #3", "reset-code #3"),
+    ):
+        done = restauth(f"user {words}", stdin=b"python\n")
+        assert done.status == 0, (words, done)
+    account = services.authentication.authenticate("ada", "python", CLIENT)
+    assert (account.id, account.username, account.roles) == (3, "ada", ("editor",))
+    assert restauth("user lock #3").out == "locked ada; all sessions have ended\n"
+    assert restauth("user delete #3 --yes").out == "deleted ada\n"
+
+
+def test_no_name_can_be_taken_for_an_id(
+    restauth: Restauth, monkeypatch: pytest.MonkeyPatch, ada: int
+) -> None:
+    monkeypatch.setenv("RESTAUTH_USERNAME_PATTERN", ".*")
+    for words in ("add #1 --password-stdin", "rename ada #1", "rename ada #x"):
+        done = restauth(f"user {words}", stdin=b"python")
+        assert done == refused("A username must match .*")
+
+
+def test_user_rename_keeps_all_but_the_name(
+    restauth: Restauth, services: Services, ada: int
+) -> None:
+    token = begin_session(services)
+    services.accounts.register("susan", PASSWORD)
+    for taken in ("susan", "SUSAN"):
+        assert restauth("user rename ada", taken) == refused("This username is taken.")
+    assert restauth("user rename ada a:b").status == 1
+    assert restauth("user rename ada Mike") == (0, "renamed ada to Mike\n", "")
+    user = user_of(services, token)
+    assert user is not None
+    assert user.username == "Mike"
+    assert services.authentication.authenticate("mike", PASSWORD, CLIENT).id == ada
+    assert not is_right(services, PASSWORD)
+    assert restauth("user rename mike MIKE").status == 0  # in another case
+    assert restauth("user rename unknown x") == refused("There is no such user.")
+
+
+def test_user_show_tells_whether_the_password_is_blocked(
+    restauth: Restauth,
+    make_services: ServicesFactory,
+    ada: int,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = make_services(max_failures=3)
+    monkeypatch.setenv("RESTAUTH_MAX_FAILURES", "3")
+
+    def shown() -> tuple[object, object]:
+        (row,) = restauth("user list --json").json
+        assert [row] == restauth("user show #1 --json").json
+        return row["failures"], row["blocked_at"]
+
+    for count in range(3):
+        assert shown() == (count, None)
+        with pytest.raises(BadCredentials):
+            services.authentication.authenticate(NAME, "wrong", CLIENT)
+    clock.advance(100_000)
+    with pytest.raises(Throttled) as caught:
+        services.authentication.authenticate(NAME, PASSWORD, CLIENT)
+    assert caught.value.retry_after is None
+    assert shown() == (3, "2027-01-15T08:00:00Z")
+    assert restauth("user unlock ada").status == 0
+    assert shown() == (0, None)
 
 
 # No such user, no database
@@ -282,13 +446,20 @@ ON_ONE_USER = ("show", "lock", "unlock", "delete", "end-sessions", "passwd", "ro
 
 @pytest.mark.parametrize("command", ON_ONE_USER)
 def test_an_unknown_name_is_one_line(command: str, restauth: Restauth, services: Services) -> None:
-    for name in (NAME, "\udcff", "x" * 100_000):
+    no_ids = ("#1", "#0", "#01", "#", "#x", "#-1", "#9" * 30, "#9" + "9" * 18)
+    for name in (NAME, "\udcff", "x" * 100_000, *no_ids):
         assert restauth("user", command, name) == refused("There is no such user.")
 
 
-@pytest.mark.parametrize("command", ["list", *(f"{word} x" for word in ON_ONE_USER)])
-def test_only_a_new_user_makes_a_database(
-    command: str, restauth: Restauth, directory: Path
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("backup copy.db", "user list", "user rename x y", "user add x"),
+        *(f"user {word} x" for word in ON_ONE_USER),
+    ],
+)
+def test_a_command_makes_no_database_and_says_where_it_looked(
+    words: str, restauth: Restauth, directory: Path
 ) -> None:
-    assert is_one_line(restauth(f"user {command}"), f"{directory}/restauth.db")
+    assert restauth(words) == refused(MISSING.format(directory))
     assert list(directory.iterdir()) == []

@@ -72,3 +72,7 @@ def test_a_name_of_1_to_64_characters_that_can_be_sent_and_stored_is_possible() 
         refused += [character, f"{character}miguel", f"mi{character}guel", f"miguel{character}"]
     assert [name for name in refused if is_possible(name)] == []
     assert is_possible("\ufdfa" * 14)
+
+
+def test_a_name_never_begins_as_an_id_is_written() -> None:
+    assert [is_possible(name) for name in ("#1", "#", "#a", "a#1")] == [False, False, False, True]

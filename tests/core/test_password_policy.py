@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restauth.core import password_policy
-from restauth.core.password_policy import MIN_LENGTH, find_fault, folded
+from restauth.core.password_policy import MIN_LENGTH, find_fault, find_form_fault, folded
 from tests.core.inputs import LIMITED, cases
 
 # A telling part of each reason.
@@ -120,3 +120,28 @@ def test_the_longest_password_takes_a_bounded_number_of_looks(
     find_fault(password, ["miguel"], frozenset(), mixed)
     assert len(password) == 1024
     assert 0 < Counted.looks <= 14 * len(folded(password))
+
+
+# What no policy accepts: RFC 7617 section 2, and what is no text
+
+
+@pytest.mark.parametrize("char", [*map(chr, range(0x20)), "\x7f", "\ufeff"], ids=ascii)
+@pytest.mark.parametrize("form", ["{}password", "pass{}word", "password{}"])
+def test_what_no_client_can_send_is_refused_wherever_it_stands(form: str, char: str) -> None:
+    fault = find_form_fault(form.format(char))
+    assert fault is not None
+    assert ("byte order mark" if char == "\ufeff" else "control characters") in fault
+
+
+@pytest.mark.parametrize(
+    ("password", "words"), [("", "1 to 1024"), ("x" * 1025, "1 to 1024"), ("x\ud800", "Unicode")]
+)
+def test_what_cannot_be_hashed_is_refused(password: str, words: str) -> None:
+    assert words in str(find_form_fault(password))
+
+
+@pytest.mark.parametrize(
+    "char", [" ", "~", ":", "\x80", "\x9f", "\xa0", "é", "\u200b", "\U0001f511"]
+)
+def test_any_other_character_can_be_in_a_password(char: str) -> None:
+    assert find_form_fault(f"{char}pass{char}word{char}") is None

@@ -308,3 +308,11 @@ def test_who_waits_as_long_as_told_is_let_in_unless_the_name_is_shut(
     told = counting.wait()
     assert counting.wait(after=told) == 0
     assert told == 0 or counting.wait(after=told - 1) == 1
+
+
+def test_shut_is_the_name_alone_from_anywhere() -> None:
+    throttle, many = Throttle(5, 3, 3), FailureCount(3, 0, 0)
+    assert throttle.is_shut({("miguel", ""): many})
+    assert not throttle.is_shut({("miguel", ""): FailureCount(2, 0, 0)})
+    assert not throttle.is_shut({("miguel", PRIVATE): many, ("", PRIVATE): many})
+    assert not Throttle(5, 0, 3).is_shut({("miguel", ""): FailureCount(10**9, 0, 0)})

@@ -296,11 +296,13 @@ def test_a_command_without_the_settings_works_on_another_database(
     machine.make_state_directory()
     (tmp_path / "here").mkdir()
     line = f"cd {tmp_path}/here; restauth user add ada --password-stdin"
-    assert machine.shell(line, PASSWORD).status == 0
+    assert machine.shell(f"{line} --create", PASSWORD).status == 0
     assert list((tmp_path / "here").iterdir()) == []
     assert (machine.data / "restauth.db").exists()
     bare = f"cd {tmp_path}/here; {tmp_path}/opt/restauth/bin/restauth user add ada --password-stdin"
-    assert machine.shell(bare, PASSWORD).status == 0
+    assert machine.shell(bare, PASSWORD).status == 1  # unless it is told to
+    assert list((tmp_path / "here").iterdir()) == []
+    assert machine.shell(f"{bare} --create", PASSWORD).status == 0
     assert (tmp_path / "here/restauth.db").exists()
 
 
@@ -936,7 +938,7 @@ def test_a_key_ring_that_is_mounted_as_a_file_cannot_be_rotated(tmp_path: Path) 
     """In the directory's place it can."""
     as_root = ["--user", "--map-root-user"] if os.geteuid() else []
     new = namespaces(*as_root, "--mount")
-    add = [*RESTAUTH, "user", "add", NAME, "--password-stdin"]
+    add = [*RESTAUTH, "user", "add", NAME, "--password-stdin", "--create"]
     subprocess.run(add, cwd=tmp_path, env=environ(), input=b"pw", check=True, capture_output=True)
     subprocess.run(["cp", "-p", "restauth.keys", "mounted.keys"], cwd=tmp_path, check=True)
     rotate = shlex.join([*RESTAUTH, "key", "rotate"])
@@ -1036,14 +1038,27 @@ def test_the_pod_serves_and_answers_its_probes(manifest: dict[str, Any], image: 
         assert server.end() == 0
 
 
-def test_the_variables_of_a_service_named_restauth_stop_the_start(
+def test_the_variables_of_a_service_named_restauth_are_ignored(
     manifest: dict[str, Any], tmp_path: Path
 ) -> None:
     """Kubernetes sets them in every pod of the namespace, unless it is told not to."""
     (shown,) = re.findall(r"`RESTAUTH_(PORT)=(tcp://\S+)`", read(PAGE))
-    with Server.start(tmp_path, **{shown[0].lower(): shown[1]}) as server:
+    links = {
+        shown[0]: shown[1],
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "80",
+        "SERVICE_PORT_HTTP": "80",
+        "PORT_80_TCP": shown[1],
+        "PORT_80_TCP_PROTO": "tcp",
+        "PORT_80_TCP_PORT": "80",
+        "PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    links = {name.lower(): text for name, text in links.items()}
+    with Server.start(tmp_path, **links) as server:
+        assert server.get("/api/health").status == 200
+    with Server.start(tmp_path, **links, token_duraton="60") as server:
         assert server.wait() == 2
-        assert "RESTAUTH_PORT" in server.output
+        assert "'RESTAUTH_TOKEN_DURATON': the nearest is RESTAUTH_TOKEN_DURATION" in server.output
     name = manifest["Service"]["metadata"]["name"].upper().replace("-", "_")
     variables = {f"{name}_PORT": "tcp://10.0.0.1:80", f"{name}_SERVICE_HOST": "10.0.0.1"}
     assert not any(variable.startswith(settings.PREFIX) for variable in variables)
@@ -1051,7 +1066,7 @@ def test_the_variables_of_a_service_named_restauth_stop_the_start(
 
 
 def test_a_key_ring_of_a_kubernetes_secret_is_refused(tmp_path: Path) -> None:
-    add = [*RESTAUTH, "user", "add", NAME, "--password-stdin"]
+    add = [*RESTAUTH, "user", "add", NAME, "--password-stdin", "--create"]
     subprocess.run(add, cwd=tmp_path, env=environ(), input=b"pw", check=True, capture_output=True)
     (tmp_path / "restauth.keys").rename(tmp_path / "in the secret")
     (tmp_path / "restauth.keys").symlink_to("in the secret")

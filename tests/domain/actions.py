@@ -42,8 +42,8 @@ def fail(services: Services, times: int = 1, client: Client = CLIENT, username: 
             services.authentication.authenticate(username, WRONG, client)
 
 
-def throttled(services: Services, client: Client = CLIENT, username: str = NAME) -> int:
-    """With the right password, and in vain: the seconds to wait."""
+def throttled(services: Services, client: Client = CLIENT, username: str = NAME) -> int | None:
+    """With the right password, and in vain: the seconds to wait, None when no wait helps."""
     with pytest.raises(Throttled) as caught:
         log_in(services, client, username)
     return caught.value.retry_after

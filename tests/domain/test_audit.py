@@ -2,8 +2,10 @@
 
 import json
 import logging
+import sqlite3
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from restauth.cli import main
 from restauth.domain.audit import AuditLog, Event
 from restauth.errors import (
     BadCredentials,
+    NotReady,
     Refusal,
     StoreUnavailable,
     Throttled,
@@ -20,6 +23,7 @@ from restauth.errors import (
 )
 from restauth.records import Account, Client, IssuedTokens
 from restauth.services import Services
+from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.testing import Clock
 from tests.conftest import CLIENT, PUBLIC_CLIENT, ServicesFactory
 from tests.domain.actions import events, session_of, verify, without_database
@@ -53,7 +57,7 @@ def account(services: Services, caplog: pytest.LogCaptureFixture) -> Account:
 def test_an_event_is_one_line_of_json_at_level_info(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    log = AuditLog("", clock)
+    log = AuditLog(None, clock)
     log.record(Event.SESSION_ENDED, CLIENT, 7, session_id="sid")
     (entry,) = caplog.records
     assert (entry.name, entry.levelname) == ("restauth.audit", "INFO")
@@ -75,7 +79,7 @@ def test_what_comes_from_outside_is_escaped(caplog: pytest.LogCaptureFixture, cl
         "%s %(name)s {0} \\",
     ):
         caplog.clear()
-        AuditLog("", clock).record(Event.LOGIN, Client(peer), 1)
+        AuditLog(None, clock).record(Event.LOGIN, Client(peer), 1)
         (entry,) = caplog.records
         message = entry.getMessage()
         assert message.isascii()
@@ -132,6 +136,8 @@ class Journey:
         self._refresh()
         self._change_passwords()
         self._be_operated()
+        self._change_keys()
+        self._copy()
         self.accounts.close(self.authenticate(self.second), CLIENT)
         self.expect("deleted")
         susan = self.accounts.find(self.accounts.register("susan", PASSWORD))
@@ -199,6 +205,8 @@ class Journey:
         self.expect("login_failed")
         self.accounts.unlock(account)
         self.expect("unlocked", 1, "operator")
+        self.accounts.rename(account, NAME.upper())
+        self.expect("renamed", 1, "operator")
         self.accounts.change_roles(account, ["editor", "admin"], [])
         self.expect("roles_changed", 1, "operator", roles=["admin", "editor"])
         self.accounts.set_roles(account, [])
@@ -210,6 +218,35 @@ class Journey:
         self.refuse(self.authentication.authenticate, NAME, self.second, CLIENT)
         self.accounts.unlock(account)
         self.expect("unlocked", 1, "operator")
+
+    def _change_keys(self) -> None:
+        keys = self.services.keys
+        first = keys.ring.signing_key.kid
+        second = keys.rotate(revoke=False).signing_key.kid
+        self.expect("key_rotated", None, "operator", kid=second, algorithm="HS256")
+        keys.prune()  # there is nothing to prune, and nothing to say
+        third = keys.rotate(revoke=True).signing_key.kid
+        self.expect("key_rotated", None, "operator", kid=third, algorithm="HS256")
+        self.expect("keys_revoked", None, "operator", kids=[second, first])
+        fourth = keys.rotate(revoke=False).signing_key.kid
+        self.expect("key_rotated", None, "operator", kid=fourth, algorithm="HS256")
+        self.clock.advance(10_000_000)
+        keys.prune()
+        self.clock.advance(-10_000_000)
+        self.expect("keys_pruned", None, "operator", time="2027-05-11T01:46:40Z", kids=[third])
+
+    def _copy(self) -> None:
+        """A backup, and an import of nobody."""
+        copy = Path(self.services.settings.database).with_name("copy.db")
+        self.services.backup(copy)
+        self.expect("backed_up", None, "operator", file=str(copy))
+        seed = copy.with_name("db.sqlite")
+        with closing(sqlite3.connect(seed)) as connection:
+            connection.execute("CREATE TABLE users (id INTEGER, username, password_hash)")
+        with open_rest_auth_file(seed) as source:
+            for dry_run in (True, False):
+                self.services.import_users(source, void, dry_run=dry_run)
+        self.expect("imported", None, "operator", users=0, new=0)
 
 
 @pytest.fixture
@@ -223,7 +260,8 @@ def test_a_journey_through_every_verb_yields_exactly_these_lines(
     journey.live()
     written = events(caplog)
     assert written == journey.expected
-    assert {entry["event"] for entry in written} == {event.value for event in Event}
+    with_file = {"events_lost"}  # of a log in a file alone
+    assert {entry["event"] for entry in written} | with_file == {event.value for event in Event}
 
 
 def forms(secret: bytes) -> Iterator[str]:
@@ -438,8 +476,8 @@ def test_each_service_writes_to_its_own_file_until_it_is_closed(
     a.close()
     b.accounts.lock(b.accounts.find(1))
     assert [events_in(path) for path in paths] == [["registered"], ["registered", "locked"]]
-    handlers = [service.audit._handler for service in (a, b)]
-    assert [bool(getattr(handler, "stream", None)) for handler in handlers] == [False, True]
+    files = [service.audit._file for service in (a, b)]
+    assert [file is not None and file._descriptor is not None for file in files] == [False, True]
 
 
 def test_a_log_that_was_moved_away_is_begun_anew(
@@ -452,13 +490,130 @@ def test_a_log_that_was_moved_away_is_begun_anew(
     services.accounts.lock(services.accounts.find(1))
     assert events_in(log) == ["locked"]
     assert events_in(tmp_path / "audit.log.1") == ["registered"]
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_that_cannot_be_written_stops_the_start(
+def test_a_log_that_cannot_be_written_stops_the_start_and_nothing_is_made(
     make_services: ServicesFactory, tmp_path: Path
 ) -> None:
     with pytest.raises(UnusableFile, match=r"audit\.log/x .*No such file"):
         make_services(audit_log=str(tmp_path / "audit.log" / "x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+# A file that cannot be written under way
+
+
+def move_away(log: Path) -> Callable[[], None]:
+    """The directory is gone."""
+    away = log.parent.rename(log.parent.with_name("away"))
+    return lambda: void(away.rename(log.parent))
+
+
+def fill_the_disk(log: Path) -> Callable[[], None]:
+    """Every byte is refused."""
+    log.unlink(missing_ok=True)
+    log.symlink_to("/dev/full")
+    return log.unlink
+
+
+def put_a_directory(log: Path) -> Callable[[], None]:
+    """Its name is taken."""
+    log.unlink(missing_ok=True)
+    log.mkdir()
+    return log.rmdir
+
+
+def void(_: object) -> None:
+    """For a lambda that returns nothing."""
+
+
+TROUBLES = [move_away, fill_the_disk, put_a_directory]
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.getMessage() for entry in caplog.records if entry.name == "restauth"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_log_that_cannot_be_written_stops_nobody_and_is_told_once(
+    trouble: Callable[[Path], Callable[[], None]],
+    make_services: ServicesFactory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The whole journey, each verb of it, and its store at the end as without any trouble."""
+    log = tmp_path / "logs" / "audit.log"
+    log.parent.mkdir()
+    services = make_services(audit_log=str(log), credential_cache=0)
+    caplog.clear()
+    mend = trouble(log)
+    clock = services.clock
+    assert isinstance(clock, Clock)
+    journey = Journey(services, clock)
+    journey.live()
+    lost = len(journey.expected)
+    (complaint,) = complaints(caplog)
+    assert complaint.startswith(f"The audit log {log} cannot be written: ")
+    assert services.audit.fault is not None
+    for _ in range(2):
+        with pytest.raises(NotReady) as caught:
+            services.ping()
+        assert caught.value.cause == ""  # it would be logged at each look
+    mend()
+    services.ping()  # and writing resumes, without an event too
+    assert events_in(log) == ["events_lost"]
+    services.accounts.register(NAME, PASSWORD)
+    written = [json.loads(text) for text in log.read_text().splitlines()]
+    assert written[0] == line("events_lost", None, "operator", count=lost)
+    assert [entry["event"] for entry in written] == ["events_lost", "registered"]
+    assert complaints(caplog)[1:] == [f"The audit log {log} is written again; {lost} events lost."]
+    assert capsys.readouterr().err == ""  # no traceback of logging's
+
+
+def test_a_log_that_went_without_an_event_makes_health_red_and_loses_nothing(
+    make_services: ServicesFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "logs" / "audit.log"
+    log.parent.mkdir()
+    services = make_services(audit_log=str(log))
+    services.ping()
+    mend = move_away(log)
+    with pytest.raises(NotReady):
+        services.ping()
+    mend()
+    services.accounts.register(NAME, PASSWORD)
+    assert events_in(log) == ["registered"]
+    assert complaints(caplog)[-1].endswith("is written again; 0 events lost.")
+
+
+def test_a_service_without_a_file_has_none_to_lose(services: Services) -> None:
+    services.audit.check()
+    services.ping()
+    assert services.audit.fault is None
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_the_operator_can_lock_while_the_log_cannot_be_written(
+    trouble: Callable[[Path], Callable[[], None]],
+    services: Services,
+    account: Account,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = tmp_path / "logs" / "audit.log"
+    log.parent.mkdir()
+    trouble(log)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESTAUTH_AUDIT_LOG", str(log))
+    assert main.main(["user", "lock", NAME]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"locked {NAME}; all sessions have ended\n"
+    assert err.startswith(f"restauth: The audit log {log} cannot be written: ")
+    assert err.count("\n") == 1
+    assert services.accounts.find(account.id).locked_at is not None
 
 
 # Without end

@@ -482,7 +482,11 @@ def test_the_report_has_a_line_for_each_kind_and_a_dry_run_the_same(
     assert [path.name for path in directory.iterdir()] == ["db.sqlite"]
     done = command(MIXED)
     assert dry == (3, done.out.replace("are new", "would be new"), "")
-    assert (done.status, done.err) == (3, "")
+    assert done.status == 3
+    assert done.err.endswith(
+        "/restauth.db: a new one is made, without users.\n"
+    )  # where it was made
+    assert done.err.count("\n") == 1
     assert "\x1b" not in done.out  # no name rules the terminal of the operator
     assert [re.sub(r"\\+", r"\\", line) for line in done.out.splitlines()] == [
         "6 users in db.sqlite, of which 6 are new here",

@@ -20,6 +20,7 @@ from restauth.core.access_tokens import AccessTokens, Claims
 from restauth.core.jwk import MAX_TIME
 from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
 from restauth.core.token_issuing import TokenIssuing
+from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials, UnusableKeyRing
 from restauth.storage.key_file import KeyFile
@@ -42,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_keys(path: Path, clock: Clock) -> MakeKeys:
     """Keys on one file, each as in a process of its own."""
-    return lambda: SigningKeys(KeyFile(path), clock, LONG_DURATION)
+    return lambda: SigningKeys(KeyFile(path), clock, LONG_DURATION, AuditLog(None, clock))
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ USES: dict[str, Callable[[SigningKeys], object]] = {
 def test_without_a_ring_commands_are_refused_and_make_none(
     path: Path, clock: Clock, use: str, *, signs: bool
 ) -> None:
-    keys = SigningKeys(KeyFile(path), clock, DURATION, signs=signs)
+    keys = SigningKeys(KeyFile(path), clock, DURATION, AuditLog(None, clock), signs=signs)
     with pytest.raises(UnusableKeyRing, match=f"There is no key ring {path}"):
         USES.get(use, SigningKeys.read)(keys)
     assert os.listdir(path.parent) == []
@@ -249,7 +250,7 @@ def test_nothing_is_written_that_could_not_be_read_back(
         keys.rotate(revoke=command == "revoke")
     assert path.read_bytes() == before
     with pytest.raises(UnusableKeyRing, match="the year 9999"):
-        SigningKeys(KeyFile(tmp_path / "new.keys"), clock, DURATION).open()
+        SigningKeys(KeyFile(tmp_path / "new.keys"), clock, DURATION, AuditLog(None, clock)).open()
     assert not (tmp_path / "new.keys").exists()
     clock.now = MAX_TIME
     keys.rotate(revoke=command == "revoke")
@@ -323,7 +324,7 @@ def test_who_only_verifies_follows_a_public_set(
     keys.rotate(revoke=True, algorithm="EdDSA")
     file = KeyFile(path.with_name("public.keys"))
     file.create(json.dumps(keys.public(DURATION)).encode())
-    verifier = SigningKeys(file, clock, DURATION, signs=False)
+    verifier = SigningKeys(file, clock, DURATION, AuditLog(None, clock), signs=False)
     verifier.read()
     old = issue(keys)
     assert verifies(verifier, old)
@@ -334,7 +335,7 @@ def test_who_only_verifies_follows_a_public_set(
     assert not verifies(verifier, old)
     assert not caplog.records
     with pytest.raises(UnusableKeyRing, match="is not canonical Base64url"):
-        SigningKeys(file, clock, DURATION).open()
+        SigningKeys(file, clock, DURATION, AuditLog(None, clock)).open()
 
 
 @pytest.mark.parametrize("revoke", [False, True])

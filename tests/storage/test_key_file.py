@@ -355,3 +355,17 @@ def test_a_reader_sees_the_old_content_or_the_new_one(file: KeyFile) -> None:
         done.set()
     for reader in readers:
         assert reader.result() <= set(contents)
+
+
+def test_whether_the_file_could_be_made_is_found_without_making_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeyFile(tmp_path / "ring").check_directory()
+    (tmp_path / "file").touch()
+    for name in ("missing/ring", "file/ring"):
+        with pytest.raises(UnusableKeyRing, match="cannot be made"):
+            KeyFile(tmp_path / name).check_directory()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK | os.X_OK)  # root may
+    with pytest.raises(UnusableKeyRing, match=r"cannot be made \(Permission denied\)"):
+        KeyFile(tmp_path / "ring").check_directory()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

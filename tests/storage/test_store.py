@@ -794,6 +794,23 @@ class StoreContract:
         assert number > 1
         assert everything(engine) != before
 
+    def test_a_new_name_is_unique_and_changes_nothing_else(self, store: Store) -> None:
+        first, second = (
+            store.add_user("Ada", "ada", "hash", 7),
+            store.add_user("bob", "bob", "-", 8),
+        )
+        assert first is not None
+        assert second is not None
+        before = store.find_user(first)
+        assert before is not None
+        assert store.rename_user(first, "Bob", "bob") is None
+        assert store.find_user(first) == before
+        assert store.rename_user(first, "ADA", "ada") is True  # the same name in another spelling
+        assert store.rename_user(first, "Grace", "grace") is True
+        assert store.find_user_by_name("grace") == replace(before, username="Grace")
+        assert store.find_user_by_name("ada") is None
+        assert store.rename_user(99, "carl", "carl") is False
+
 
 class TestSQLite(StoreContract):
     @pytest.fixture
@@ -848,6 +865,7 @@ def test_no_statement_reads_a_table_from_end_to_end(
     store.find_failures("miguel", PEER)
     store.find_rivals(1, "miguel")
     store.reset_failures("miguel")
+    store.rename_user(1, "Mike", "mike")
     store.delete_user(1, 3)
     plans = [
         detail

@@ -203,8 +203,8 @@ def test_a_throttled_request_is_never_anonymous(build: Build) -> None:
     guarded = build(max_failures=1)
     token = guarded.token()
     guarded.refusal(WRONG, 401)
-    for headers in (WRONG, PASSWORD):
-        assert guarded.refusal(headers, 429).headers["Retry-After"] == "900"
+    for headers in (WRONG, PASSWORD):  # and no wait is promised that would not help
+        assert "Retry-After" not in guarded.refusal(headers, 429).headers
     assert guarded.caller(bearer(token))["REMOTE_USER"] == "miguel"
     assert guarded.caller(ANONYMOUS) == NO_IDENTITY
 

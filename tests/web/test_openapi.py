@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from restauth.web.openapi import DESCRIPTION, METHODS, OPERATIONS
 from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
 from restauth.web.router import ANY_METHOD, Route
 from restauth.web.routes import routes, show_description
-from tests.conftest import CLIENT, ServicesFactory, bearer, client_of, slot_taken
+from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of, slot_taken
 from tests.web.conftest import ANONYMOUS, PASSWORD, break_the_store, code_of, take_the_store_away
 
 Document = dict[str, Any]
@@ -155,7 +156,7 @@ def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
         found.setdefault(name, set()).update(codes(answer))
     always = {"internal_error", "malformed_request"}
     assert found["GET /api/openapi.json"] == always
-    assert found["GET /api/health"] == always | {"store_unavailable"}
+    assert found["GET /api/health"] == always | {"not_ready", "store_unavailable"}
     login = always | {"bad_credentials", "busy", "https_required", "store_unavailable"}
     assert found["GET /api/resource"] == login | {"throttled"}
     assert found["GET /api/verify"] == login | {"barred", "role_required"}
@@ -191,7 +192,8 @@ def test_every_answer_lists_its_headers_and_any_operation_may_have_a_bug() -> No
         assert set(answer["headers"]) == wanted, (name, status)
     components = DOCUMENT["components"]["headers"]
     optional = {name for name, header in components.items() if not header["required"]}
-    assert optional == {*HEADERS_OF_STATUS[415], "Insufficient-Scope"}  # of 415: one of the two
+    # Of 415: one of the two. And no wait is told where none helps.
+    assert optional == {*HEADERS_OF_STATUS[415], "Insufficient-Scope", "Retry-After"}
     bugs = {name for name, status, answer in answers(DOCUMENT) if status == 500}
     assert bugs == set(operations(DOCUMENT))
 
@@ -329,6 +331,18 @@ def test_a_member_that_is_required_is_needed(
     assert ask(services, operation, caller, members={member: None}).status_int == 400
 
 
+def lose_the_audit_log(services: Services) -> None:
+    log = Path(services.settings.audit_log)
+    log.unlink()
+    log.symlink_to("/dev/full")
+    services.accounts.register("susan", "python")
+
+
+def fail_twice(services: Services) -> None:
+    for _ in range(2):  # from one peer
+        client_of(services).get("/api/token", headers=basic("miguel", "wrong"), status=401)
+
+
 def fail(services: Services) -> None:
     with suppress(BadCredentials):
         services.authentication.authenticate("miguel", "wrong", CLIENT)
@@ -357,7 +371,8 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "length_required": ("POST /api/token", "anonymous", {"headers": CHUNKED, "body": b""}),
     "body_too_large": ("POST /api/token", "anonymous", {"body": b" " * 65_537}),
     "unsupported_media_type": ("POST /api/token", "anonymous", {"headers": GZIP}),
-    "throttled": ("GET /api/token", "password", {"spoil": fail}),
+    "throttled": ("GET /api/token", "password", {"spoil": fail_twice}),
+    "not_ready": ("GET /api/health", "anonymous", {"spoil": lose_the_audit_log}),
     "store_unavailable": ("GET /api/health", "anonymous", {"spoil": take_the_store_away}),
     "internal_error": ("GET /api/token", "password", {"spoil": break_the_store}),
 }  # fmt: skip
@@ -365,14 +380,17 @@ SETTINGS_FOR: dict[str, dict[str, object]] = {
     "registration_closed": {"registration": "closed"},
     "https_required": {"require_https": True},
     "barred": {"max_failures": 1},
-    "throttled": {"max_failures": 1},
+    "throttled": {"free_failures": 1},
 }
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
-def test_a_problem_is_as_it_is_described(make_services: ServicesFactory, code: str) -> None:
+def test_a_problem_is_as_it_is_described(
+    make_services: ServicesFactory, tmp_path: Path, code: str
+) -> None:
     operation, caller, changes = PROBLEMS[code]
-    services = make_services(**SETTINGS_FOR.get(code, {}))
+    own = {"audit_log": tmp_path / "audit.log"} if code == "not_ready" else {}
+    services = make_services(**SETTINGS_FOR.get(code, {}), **own)
     assert code_of(ask(services, operation, caller, **changes)) == code
 
 
@@ -406,6 +424,14 @@ def test_the_bounds_of_a_member_are_described(services: Services, member: str) -
     for length, status in ((least - 1, 400), (least, 201), (most, 201), (most + 1, 400)):
         body = {"username": f"ann{length}", "password": "python", member: "a" * length}
         client_of(services).post_json("/api/users", body, status=status)
+
+
+def test_the_pattern_of_passwords_is_described(services: Services) -> None:
+    pattern = re.compile(members_of_registration(services)["password"]["pattern"])
+    for number, char in enumerate("\x00\t\n\x1f \x7f\x80\x9fé\ufeff\U0001f511"):
+        body = {"username": f"ann{number}", "password": f"pyth{char}on"}
+        answer = client_of(services).post_json("/api/users", body, status="*")
+        assert answer.status_int == (201 if pattern.search(body["password"]) else 400)
 
 
 def test_the_pattern_of_names_is_described_unless_the_operator_has_another(
