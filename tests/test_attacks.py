@@ -28,12 +28,13 @@ import pytest
 import webtest
 
 from restauth import AuthMiddleware
+from restauth.core import passwords
 from restauth.core.hasher import Hasher
 from restauth.errors import UnusableKeyRing, UnusableStore
 from restauth.services import Services
 from restauth.testing import Clock
 from restauth.web.app import App
-from tests.conftest import ServicesFactory, basic, bearer, client_of
+from tests.conftest import CHEAPEST, ServicesFactory, basic, bearer, client_of
 from tests.key_pairs import EVERY, need_extra, public_texts, sign_with
 
 NOW = Clock().now
@@ -1136,3 +1137,15 @@ def test_new_files_are_for_our_eyes_only(make_services: ServicesFactory, tmp_pat
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert {"restauth.db", "restauth.db-wal", "restauth.keys", "copy.db"} <= modes.keys()
     assert set(modes.values()) == {0o600}
+
+
+def test_every_character_of_an_old_password_counts(target: Target, services: Services) -> None:
+    """Of those that were set before they were refused, or that were imported."""
+    for number, (right, nearly) in enumerate(
+        [("nul\0right", "nul\0wrong"), ("line\n", "line"), ("\ufeffline", "line")]
+    ):
+        name, stored = f"susan{number}", passwords.hash(right, CHEAPEST)
+        assert target.post("/api/users", username=name, password=right).status_int == 400
+        assert services._resources.store.add_user(name, name, stored, 0)
+        statuses = [target.status(basic(name, each)) for each in (nearly, right)]
+        assert statuses == [401, 200], right
