@@ -328,11 +328,17 @@ def test_logout_refreshes_if_it_must_and_ends_the_session(client: str, tmp_path:
         assert output.count(REFRESHED) == output.count('"event": "session_ended"') == 1
 
 
+def make_wait(database: Path) -> None:
+    """As after many failures: whoever failed has to wait for a minute."""
+    with closing(sqlite3.connect(database, timeout=PATIENCE)) as other, other:
+        other.execute("UPDATE failures SET blocked_until = unixepoch() + 60 WHERE peer <> ''")
+
+
 def test_429_and_503_are_left_to_the_caller(client: str, tmp_path: Path) -> None:
     module = library(client)
     raised = module.HTTPError if client == "requests" else module.HTTPStatusError
     database = tmp_path / "restauth.db"
-    with expired(tmp_path, client, max_failures="1") as (server, auth):
+    with expired(tmp_path, client) as (server, auth):
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # nothing else can be written until this ends
             with pytest.raises(raised) as caught:
@@ -342,6 +348,7 @@ def test_429_and_503_are_left_to_the_caller(client: str, tmp_path: Path) -> None
         assert get(client, server.address + RESOURCE, auth).status_code == 200  # tried again
 
         assert server.get(RESOURCE, basic(NAME, "wrong")).status == 401
+        make_wait(database)
         with pytest.raises(raised) as caught:
             type(auth)(server.address, NAME, PASSWORD)
         assert caught.value.response.status_code == 429
@@ -862,7 +869,7 @@ def test_a_session_that_ended_elsewhere_is_not_begun_again(
 def test_a_page_sees_why_it_waits_and_loses_no_session_by_it(
     tmp_path: Path, site: Server, open_tab: Open
 ) -> None:
-    with expired_tabs(tmp_path, site, open_tab, 1, max_failures="1") as (server, (tab,)):
+    with expired_tabs(tmp_path, site, open_tab, 1, max_failures="2") as (server, (tab,)):
         with closing(sqlite3.connect(tmp_path / "restauth.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             status, seconds = tab.get(server.address)
@@ -870,9 +877,13 @@ def test_a_page_sees_why_it_waits_and_loses_no_session_by_it(
             assert seconds > 0
         assert tab.get(server.address) == HELLO
         assert tab.outcome("auth.login(...arguments)", NAME, "wrong") == [401, None]
+        make_wait(tmp_path / "restauth.db")
         status, seconds = tab.outcome("auth.login(...arguments)", NAME, PASSWORD)
         assert status == 429
         assert seconds > 0
+        with closing(sqlite3.connect(tmp_path / "restauth.db", timeout=PATIENCE)) as other, other:
+            other.execute("UPDATE failures SET count = 2")  # and now no wait helps any more
+        assert tab.outcome("auth.login(...arguments)", NAME, PASSWORD) == [429, None]
         assert tab.get(server.address) == HELLO
 
         address = server.address
