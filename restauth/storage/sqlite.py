@@ -5,6 +5,7 @@ no write to a file that was removed or overwritten. Failures of the machine (loc
 damaged) become `StoreUnavailable`. Every other error of the driver is a bug, and is not hidden.
 """
 
+import math
 import os
 import sqlite3
 import time
@@ -66,7 +67,7 @@ class SQLite:
         self._idle: deque[_Connection] = deque()
         self._writing: deque[_Connection] = deque()  # none or one
         self._queue = WriterQueue(MAX_WRITERS)
-        self._busy_since: float | None = None  # the time since when another process writes
+        self._busy_since = self._last_busy = -math.inf  # when another process was seen to write
         _engines.add(self)
         self.identity = sqlite_file.prepare(self.path, self._connect, create=create)
         self._watch = Watch(self.path, self.identity[1:])
@@ -149,27 +150,32 @@ class SQLite:
         """Take the write lock of the file. SQLite's own busy handler would sleep longer each time,
         and so be overtaken by the writers of other processes.
 
-        A file that was locked for BUSY_TIMEOUT is not waited for again until it is free: the
-        requests that come then are refused at once.
+        When one request has waited for BUSY_TIMEOUT in vain, those that come next try once: else
+        each of them would wait as long, after the one before.
         """
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if sqlite_file.result_code(error) != sqlite3.SQLITE_BUSY:
-                    raise
-                now = time.monotonic()
-                self._busy_since = self._busy_since or now
-                busy_time = now - self._busy_since
-                if now >= deadline or busy_time >= BUSY_TIMEOUT / 1000:
+                busy_time = self._note_busy()
+                is_late = time.monotonic() >= deadline or busy_time >= BUSY_TIMEOUT / 1000
+                if is_late or sqlite_file.result_code(error) != sqlite3.SQLITE_BUSY:
                     raise
                 if busy_time >= MOMENT:
                     self._queue.stand_still()
                 time.sleep(POLL_INTERVAL)
             else:
-                self._busy_since = None
+                self._last_busy = -math.inf
                 self._queue.go_on()
                 return
+
+    def _note_busy(self) -> float:
+        """The seconds for which each try has found that another process writes."""
+        now = time.monotonic()
+        if now - self._last_busy > BUSY_TIMEOUT / 1000:
+            self._busy_since = now
+        self._last_busy = now
+        return now - self._busy_since
 
     def _reader(self) -> AbstractContextManager[_Connection]:
         return self._borrow(self._idle, BUSY_TIMEOUT)

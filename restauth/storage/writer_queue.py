@@ -65,3 +65,5 @@ class WriterQueue:
                 self._here.remove(mine)
             if self._here:
                 self._here[0].set()
+            else:
+                self._stands_still = False

@@ -200,27 +200,28 @@ def test_while_another_process_holds_the_file_few_threads_wait_and_readers_go_on
 
 
 def test_a_file_that_was_waited_for_in_vain_is_not_waited_for_again(
-    engine: SQLite, path: Path, monkeypatch: pytest.MonkeyPatch, begins: list[str]
+    engine: SQLite, path: Path, ticking: Clock, begins: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else those who come one after the other would each wait as long as the first one."""
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(time, "sleep", ticking.advance)
     engine.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        cause_of(lambda: add(engine.write, "first"))
-        assert len(begins) > 1
+
+    def tries(name: str) -> int:
         begins.clear()
-        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20)
-        for name in ("second", "third"):
-            assert cause_of(lambda: add(engine.write, name)) == "database is locked"  # noqa: B023
-        assert len(begins) == 2
-    add(engine.write, "fourth")
-    begins.clear()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        cause_of(lambda: add(engine.write, "fifth"))
-    assert len(begins) > 1  # it was free meanwhile: it is waited for
-    assert names(engine.read) == ["miguel", "fourth"]
+        start = ticking.now
+        assert cause_of(lambda: add(engine.write, name)) == "database is locked"
+        assert ticking.now - start <= (sqlite.BUSY_TIMEOUT / 1000) + sqlite.POLL_INTERVAL
+        return len(begins)
+
+    for _ in range(2):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert tries("first") > 100
+            assert [tries(name) for name in ("second", "third")] == [1, 1]
+            ticking.advance(60)  # nobody has tried since: it may be free most of the time
+            assert tries("fourth") > 100
+        add(engine.write, f"user{len(names(engine.read))}")  # it is free
+    assert names(engine.read) == ["miguel", "user1", "user2"]
 
 
 def test_a_place_is_given_back_whatever_happened(engine: SQLite) -> None:

@@ -94,6 +94,14 @@ def test_while_the_queue_stands_still_only_the_first_places_wait(line: Line) -> 
     assert line.served == ["early0", "early1", *(f"after{number}" for number in range(5))]
 
 
+def test_a_queue_that_has_emptied_does_not_stand_still(line: Line) -> None:
+    with turn_taken(line):
+        line.queue.stand_still()
+    with turn_taken(line):
+        writes = [line.join(f"writer{number}") for number in range(5)]
+    assert not any(is_refused(write) for write in writes)
+
+
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()], ids=repr)
 def test_a_turn_ends_with_what_was_done_in_it(line: Line, error: BaseException) -> None:
     for _ in range(5):
