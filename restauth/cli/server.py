@@ -28,7 +28,8 @@ from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
 from restauth.storage.engine import MAX_WRITERS
 
-# One more than can hash or wait to write, so that a thread is always left for a token request.
+# One more than can hash, or wait to write while another process holds the database: so a thread is
+# left for a token request.
 MIN_THREADS = HASH_SLOTS + HASH_QUEUE + MAX_WRITERS + 1
 THREADS = MIN_THREADS + 3
 SPARE_FILES = 32  # logs, the key ring, listening sockets
