@@ -207,7 +207,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         raise UnusableStore(f"The database {path} belongs to another program.")
     # mode=ro makes no database, but it makes a WAL. immutable=1 does not, when no process has the
     # file open.
-    is_idle = not path.with_name(path.name + "-wal").exists()
+    is_idle = not os.path.exists(os.path.realpath(path) + "-wal")
     options = "mode=ro&immutable=1" if is_idle else "mode=ro"
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}", uri=True, timeout=OPENING_TIMEOUT / 1000

@@ -582,9 +582,9 @@ def test_what_a_package_manager_says(tmp_path: Path) -> None:
     (tmp_path / "index.py").write_text(INDEX)
     command = (BIN / "waitress-serve", "--listen=127.0.0.1:0", "index:app")
     with Server.start(tmp_path, *command, free_failures="0", max_failures="10") as server:
+        host = server.address.removeprefix("http://")  # it has made the database
         adding = run(tmp_path, "user", "add", NAME, "--password-stdin", stdin=PASSWORD)
         assert adding.returncode == 0
-        host = server.address.removeprefix("http://")
         npmrc = tmp_path / "npmrc"
         npmrc.write_text(f"//{host}/:_auth={b64encode(f'{NAME}:wrong'.encode()).decode()}\n")
         common = ("--isolated", "--no-input", "--disable-pip-version-check", "--no-cache-dir")

@@ -187,8 +187,8 @@ def test_a_line_under_default_hides_no_line_of_ours(tmp_path: Path) -> None:
 
 WRONG_LINES = {
     "bcrypt_rounds = 9": "bcrypt_rounds is '9': not a whole number from 10 to 15.",
-    "databse = a.db": "There is no setting 'databse'.",
-    "Realm = Here": "There is no setting 'Realm'.",
+    "databse = a.db": "There is no setting 'databse': the nearest is database.",
+    "Realm = Here": "There is no setting 'Realm': the nearest is realm.",
     "required = yes": "required is 'yes': neither true nor false.",
     "stateless = TRUE": "stateless is 'TRUE': neither true nor false.",
     "require_https = 1": "require_https is '1': neither true nor false.",

@@ -115,3 +115,16 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+
+class Ticking:
+    """Seconds of a monotonic clock, which pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1e9  # later than the machine's own
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds

@@ -18,10 +18,10 @@ from restauth.storage import sqlite, sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute
 from restauth.storage.sqlite import SQLite
 from restauth.storage.sqlite_file import is_up_to_date
-from restauth.testing import Clock
 from tests.storage.system import (
     INSERT,
     OpenSQLite,
+    Ticking,
     add,
     calls_of,
     in_processes,
@@ -46,10 +46,11 @@ def engine(open_sqlite: OpenSQLite) -> SQLite:
 
 
 @pytest.fixture
-def ticking(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Clock:
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Ticking:
     """The clock that says when to look at the file."""
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
+    ticking = Ticking()
+    monkeypatch.setattr(time, "monotonic", ticking)
+    return ticking
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_while_another_process_holds_the_file_few_threads_wait_and_readers_go_on
 
 
 def test_a_file_that_was_waited_for_in_vain_is_not_waited_for_again(
-    engine: SQLite, path: Path, ticking: Clock, begins: list[str], monkeypatch: pytest.MonkeyPatch
+    engine: SQLite, path: Path, ticking: Ticking, begins: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else those who come one after the other would each wait as long as the first one."""
     monkeypatch.setattr(time, "sleep", ticking.advance)
@@ -334,7 +335,7 @@ def replace(path: Path) -> None:
     ],
 )
 def test_what_is_damaged_while_we_run_makes_the_store_unavailable(
-    engine: SQLite, ticking: Clock, change: Change, cause: str
+    engine: SQLite, ticking: Ticking, change: Change, cause: str
 ) -> None:
     names(engine.read)  # has just looked
     engine.close()  # and needs a new connection
@@ -419,7 +420,7 @@ def test_a_write_is_not_acknowledged_if_the_file_is_changed_while_it_is_made(
 
 @pytest.mark.parametrize(("change", "cause"), CHANGES)
 def test_a_reader_notices_within_a_second(
-    with_copies: SQLite, ticking: Clock, change: Change, cause: str
+    with_copies: SQLite, ticking: Ticking, change: Change, cause: str
 ) -> None:
     names(with_copies.read)
     change(with_copies.path)
@@ -427,14 +428,14 @@ def test_a_reader_notices_within_a_second(
     assert cause_of(lambda: names(with_copies.read)).endswith(cause)
 
 
-def test_a_bug_that_an_emptied_file_explains_is_none(with_copies: SQLite, ticking: Clock) -> None:
+def test_a_bug_that_an_emptied_file_explains_is_none(with_copies: SQLite, ticking: Ticking) -> None:
     """Within the second, and so before a look: "no such table"."""
     names(with_copies.read)
     empty(with_copies.path)
     assert "emptied" in cause_of(lambda: with_copies.read("SELECT * FROM nothing", {}))
 
 
-def test_a_new_connection_looks_at_once(with_copies: SQLite, ticking: Clock) -> None:
+def test_a_new_connection_looks_at_once(with_copies: SQLite, ticking: Ticking) -> None:
     names(with_copies.read)
     with_copies.close()
     empty(with_copies.path)
@@ -465,7 +466,7 @@ def test_our_own_checkpoints_and_those_of_others_are_no_change(
 
 
 def test_the_look_at_the_file_is_one_a_second_for_readers(
-    engine: SQLite, ticking: Clock, monkeypatch: pytest.MonkeyPatch
+    engine: SQLite, ticking: Ticking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names(engine.read)
     looks = calls_of(monkeypatch, os, "stat")

@@ -23,9 +23,9 @@ class Line:
         self.served: list[str] = []
 
     def join(self, name: str, patience: float = LONG) -> "Future[None]":
-        before = len(self.queue._here)
+        before = set(self.queue._here)
         future = self.threads.submit(self._write, name, patience)
-        while len(self.queue._here) == before and not future.done():
+        while set(self.queue._here.copy()) <= before and not future.done():  # some may have left
             time.sleep(0.001)
         return future
 
