@@ -169,6 +169,8 @@ def _explodes(pattern: re.Pattern[str]) -> bool:
     Nothing can interrupt a match, so the names grow by two characters: the first one that takes
     long takes less than a second. These are the usual cases, and no proof.
     """
+    if not re.search(r"[*+{]", pattern.pattern):
+        return False  # it repeats nothing
     began = time.thread_time()
     for name in _names_that_could_explode(pattern.pattern):
         if _time_of(pattern, name) > MAX_MATCH_TIME and _time_of(pattern, name) > MAX_MATCH_TIME:

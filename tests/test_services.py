@@ -20,6 +20,7 @@ import webtest
 
 from restauth import AuthMiddleware, create_app, settings
 from restauth import services as services_module
+from restauth.core.jwk import MAX_TIME
 from restauth.domain.resources import Resources
 from restauth.errors import (
     InvalidSetting,
@@ -95,6 +96,16 @@ def test_without_create_the_key_ring_is_read_only_when_it_is_asked_for(here: Set
         with pytest.raises(UnusableKeyRing):
             issue(services)
     assert not Path(here.key_file).exists()
+
+
+def test_a_key_ring_that_cannot_be_made_stops_the_start_and_leaves_nothing_open(
+    here: Settings,
+) -> None:
+    """A clock beyond the year 9999, for one; a connection that is left open is a warning."""
+    with pytest.raises(UnusableKeyRing, match="9999"):
+        build_services(here, create=True, clock=lambda: MAX_TIME + 1)
+    gc.collect()
+    assert not here.key_file.exists()
 
 
 def test_a_key_ring_that_cannot_be_used_stops_the_start_before_a_database_is_made(

@@ -402,7 +402,8 @@ def test_an_upload_is_as_large_as_the_applications_location_allows(
 ) -> None:
     """The question to restauth has no limit of its own."""
     body = bytes(2**21)
-    assert ask(proxy, "POST", "/upload", body=body).status == 401
+    # A proxy may answer before it has read a body, and close: so a small one is refused here.
+    assert ask(proxy, "POST", "/upload", body=b"x").status == 401
     assert seen == []
     assert ask(proxy, "POST", "/upload", password(ada), body=body).status == 200
     assert seen.pop().body == body

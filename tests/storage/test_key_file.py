@@ -337,6 +337,25 @@ def test_a_command_that_waited_locks_the_file_of_now(file: KeyFile, path: Path) 
         assert waiting.result(timeout=60) == GOOD + b"1"
 
 
+def test_a_file_that_was_replaced_before_it_was_locked_is_locked_again(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.create(GOOD)
+    flock, open_files = fcntl.flock, len(os.listdir("/dev/fd"))
+    late = [GOOD + b"1"]
+
+    def flock_late(descriptor: int, operation: int) -> None:
+        if late:
+            file.replace(late.pop())
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    with file.lock(), pytest.raises(BlockingIOError):
+        lock(path)
+    assert late == []
+    assert len(os.listdir("/dev/fd")) == open_files
+
+
 def test_a_reader_sees_the_old_content_or_the_new_one(file: KeyFile) -> None:
     contents = [letter * (MAX_SIZE - number) for number, letter in enumerate((b"a", b"b"))]
     file.create(contents[0])
