@@ -41,10 +41,10 @@ from restauth.storage.store import Store
 _log = logging.getLogger("restauth")
 
 # One core stays free for clients that hold a token: a hash keeps a core busy for a quarter of a
-# second. One more may wait than run, for a login (see `domain.accounts`). A server needs more
-# threads than their sum (see `cli.server`).
+# second. More may wait, each with a thread of its own: a page with fifty images, or the users of a
+# site after a restart. A server needs more threads than their sum (see `cli.server`).
 HASH_SLOTS = max(1, (os.cpu_count() or 1) - 1)
-HASH_QUEUE = HASH_SLOTS + 1
+HASH_QUEUE = 64
 
 _log = logging.getLogger("restauth")
 
@@ -156,12 +156,7 @@ def build_services(
     throttle = LoginThrottle(store, limits, clock)
     hasher = build_hasher(settings, hash_cost)
     authentication = Authentication(
-        resources,
-        throttle,
-        hasher,
-        audit,
-        cache_duration=settings.credential_cache,
-        clock=clock,
+        resources, throttle, hasher, audit, cache_duration=settings.credential_cache, clock=clock
     )
     identification = Identification(
         keys,

@@ -275,7 +275,9 @@ class Settings:
         "failed attempts in 5 minutes that block a public client address; 0: never",
     )
     credential_cache: int = _setting(
-        "300", _whole(0, 3600), "seconds in which a verified password is not hashed again; 0: off"
+        "300",
+        _whole(0, 3600),
+        "seconds without use after which a verified password is hashed again; 0: always",
     )
     realm: str = _setting(
         "Authentication Required", _quotable, "realm of the challenges (WWW-Authenticate headers)"

@@ -14,9 +14,10 @@ import sqlite3
 import stat
 import time
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Barrier, Event, Semaphore
@@ -676,7 +677,7 @@ def test_a_flood_of_codes_pushes_no_count_out(
 
 def test_a_password_typed_as_a_name_leaves_no_trace(target: Target, tmp_path: Path) -> None:
     """In no row, and nowhere else in the files: neither a short one nor a long one."""
-    for typed in ("Hunter2-Hunter2", "correct horse battery " * 20):
+    for typed in ("Hunter2-Hunter2", "correct horse battery " * 11):
         assert target.guesses(typed) == [401]
         assert target.reset(typed) == 400
     assert len(failures(target)) == 4  # each is counted, from anywhere and from here
@@ -1022,18 +1023,74 @@ def test_parallel_registrations_have_one_winner(
     assert len(list(processes[0].accounts.list())) == 1
 
 
+@contextmanager
+def two_at_it(services: Services) -> Iterator[None]:
+    """Two attempts are at work for as long as this lasts."""
+    are_here, may_go_on = Semaphore(0), Event()
+
+    def work() -> None:
+        are_here.release()
+        assert may_go_on.wait(timeout=30)
+
+    with ThreadPoolExecutor(2) as pool:
+        run = partial(services._resources.limiter.run, work, network="198.51.100.1")
+        both = [pool.submit(run) for _ in range(2)]
+        try:
+            assert all(are_here.acquire(timeout=30) for _ in both)
+            yield
+        finally:
+            may_go_on.set()
+        for each in both:
+            each.result(timeout=30)
+
+
 def test_a_login_flood_leaves_tokens_alone(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("restauth.services.HASH_SLOTS", 2)
     monkeypatch.setattr("restauth.services.HASH_QUEUE", 0)
     target = Target(make_services())
-    limiter = target.services._resources.limiter
-    with limiter.slot(), limiter.slot():  # two logins are being hashed
+    with two_at_it(target.services):
         for name in (NAME, "nobody"):
             answer = target.client.get("/api/token", headers=basic(name, "guess"), status=503)
             assert int(answer.headers["Retry-After"]) > 0
         assert target.status(bearer(target.token)) == 200
+
+
+def test_a_flood_from_one_network_does_not_keep_another_from_logging_in(
+    make_services: ServicesFactory, watchers: Watchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flood holds all places, from many addresses of one site."""
+    monkeypatch.setattr("restauth.services.HASH_SLOTS", 1)
+    monkeypatch.setattr("restauth.services.HASH_QUEUE", 6)
+    services = make_services(credential_cache=0)
+    target = Target(services)
+    is_hashing, may_go_on = Semaphore(0), Event()
+
+    def hold(rounds: int) -> None:
+        is_hashing.release()
+        assert may_go_on.wait(timeout=30)
+
+    def ask(password: str, name: str, peer: str) -> int:
+        client = client_of(services, REMOTE_ADDR=peer)
+        return int(client.get("/api/token", headers=basic(name, password), status="*").status_int)
+
+    watchers.append(hold)
+    with ThreadPoolExecutor(20) as pool:
+        try:
+            flood = [
+                pool.submit(ask, "guess", f"user{number}", f"2001:db8:1:{number}::1")
+                for number in range(12)
+            ]
+            done = as_completed(flood, timeout=30)
+            refused = [next(done).result() for _ in range(5)]
+            login = pool.submit(ask, "python", NAME, "2001:db8:2::1")
+            refused.append(next(done).result())  # pushed out by the login
+            assert target.status(bearer(target.token)) == 200
+        finally:
+            may_go_on.set()
+    assert refused == [503] * 6
+    assert login.result() == 200
 
 
 def test_registrations_leave_logins_a_place(

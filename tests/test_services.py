@@ -545,4 +545,3 @@ def test_a_retired_key_is_kept_as_long_as_the_longest_lived_token(
 
 def test_hashing_leaves_a_core_to_those_with_a_token() -> None:
     assert 1 <= services_module.HASH_SLOTS < max(2, os.cpu_count() or 1)
-    assert services_module.HASH_QUEUE <= services_module.HASH_SLOTS + 1

@@ -1,19 +1,20 @@
 """Passwords that were verified a short time ago need no new hash.
 
-Rule: only a success is kept, and never the password. An entry is an HMAC over the account's id,
-the stored hash *as it was just read*, and the password; its key is random and lives only in the
-memory of this process. After a password change the hash differs, so the entry no longer matches,
-in every process. The caller has read the row, and has checked that the account is not locked.
+Rule: only a success is kept, and never the password. An entry binds a credential (an HMAC over name
+and password; the key is random and lives only in the memory of this process) to the account's id
+and the stored hash *as they were when it was verified*. The row is read each time, and must not be
+locked. After a password change the hash differs, so no entry matches any more, in every process.
 """
 
 import hmac
 import secrets
-from collections import OrderedDict
-from threading import Lock
+from collections.abc import Callable
 
+from restauth.core.recent import Recent
 from restauth.records import Account
 
-MAX_ENTRIES = 10_000  # about 2 MB; the entry that was used least recently goes first
+MAX_ENTRIES = 10_000  # about 4 MB
+MAX_PROLONGED = 12  # use prolongs an entry up to so many durations: 5 minutes to an hour
 
 
 class CredentialCache:
@@ -21,33 +22,35 @@ class CredentialCache:
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._verified_at: OrderedDict[bytes, int] = OrderedDict()
-        self._lock = Lock()
+        # By credential: the digest of its row, when it was verified, and when it was used last.
+        self._entries: Recent[bytes, tuple[bytes, int, int]] = Recent(MAX_ENTRIES)
 
-    def find(self, candidate: Account, password: str, now: int, duration: int) -> Account | None:
-        """The candidate, if this password was verified against this row within `duration` seconds
-        before `now`; else None, and always with a duration of 0."""
-        if not duration:
+    def digest(self, name: str, password: str) -> bytes:
+        """The credential: what stands for a canonical name and an acceptable password."""
+        return hmac.digest(self._key, f"{len(name)}\0{name}{password}".encode(), "sha256")
+
+    def find(
+        self, credential: bytes, read: Callable[[], Account | None], now: int, duration: int
+    ) -> Account | None:
+        """The account that `read` finds, if the credential was verified against this row; verified
+        or used within `duration` seconds before `now`. Without such an entry nothing is read."""
+        digest, verified_at, used_at = self._entries.get(credential, (b"", 0, 0))
+        # A time ahead of us was noted before the clock was set back.
+        is_fresh = 0 <= now - used_at < duration
+        if not is_fresh or not 0 <= now - verified_at < duration * MAX_PROLONGED:
             return None
-        digest = self._digest(candidate, password)
-        with self._lock:
-            verified_at = self._verified_at.get(digest)
-            # A time ahead of us was noted before the clock was set back.
-            if verified_at is None or not 0 <= now - verified_at < duration:
-                return None
-            self._verified_at.move_to_end(digest)
-        return candidate
+        account = read()
+        if account is None or account.locked_at is not None:
+            return None
+        if not hmac.compare_digest(digest, self._bind(credential, account)):
+            return None
+        self._entries.put(credential, (digest, verified_at, now))
+        return account
 
-    def add(self, account: Account, password: str, now: int) -> None:
-        """Note that the password was verified against this row."""
-        digest = self._digest(account, password)
-        with self._lock:
-            self._verified_at[digest] = now
-            self._verified_at.move_to_end(digest)
-            while len(self._verified_at) > MAX_ENTRIES:
-                self._verified_at.popitem(last=False)
+    def add(self, credential: bytes, account: Account, now: int) -> None:
+        """Note that the credential was verified against this row."""
+        self._entries.put(credential, (self._bind(credential, account), now, now))
 
-    def _digest(self, account: Account, password: str) -> bytes:
-        # A hash has a fixed length per form and no NUL, so the three parts cannot run together.
-        message = f"{account.id}\0{account.password_hash}\0{password}".encode()
-        return hmac.digest(self._key, message, "sha256")
+    def _bind(self, credential: bytes, account: Account) -> bytes:
+        row = f"{account.id}\0{account.password_hash}".encode()
+        return hmac.digest(self._key, credential + row, "sha256")

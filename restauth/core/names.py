@@ -8,8 +8,10 @@ and it never replaces the name as it was typed.
 import re
 from unicodedata import normalize
 
-MAX_LENGTH = 64  # characters; every token is longer, so that a name is never taken for a token
-MAX_CANONICAL_LENGTH = 255  # characters; NFKC makes up to 18 of one
+MAX_LENGTH = 64  # characters; every token is longer, so that none is taken for a name
+# Characters, as typed and in canonical form. NFKC makes up to 18 of one, in quadratic time.
+MAX_CANONICAL_LENGTH = 255
+TOO_LONG = ":"  # the canonical form of every longer name; no user can have it
 
 CONTROL_CHARACTERS = "\x00-\x1f\x7f"  # of ASCII, for a character class of a regular expression
 # RFC 7617 section 2: a user-id has no colon and no control character. `#7` is an id to commands.
@@ -21,10 +23,13 @@ def canonical(username: str) -> str:
     """`casefold(NFKC(name))`: in this order the result is stable for every code point.
 
     A lone surrogate (half of a character, which a command line can hold and no database can)
-    becomes U+FFFD.
+    becomes U+FFFD. A name that is too long for any user is not normalised.
     """
+    if len(username) > MAX_CANONICAL_LENGTH:
+        return TOO_LONG
     well_formed = username.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return normalize("NFKC", well_formed).casefold()
+    form = normalize("NFKC", well_formed).casefold()
+    return form if len(form) <= MAX_CANONICAL_LENGTH else TOO_LONG
 
 
 def is_possible(username: str) -> bool:
@@ -32,5 +37,5 @@ def is_possible(username: str) -> bool:
     return (
         1 <= len(username) <= MAX_LENGTH
         and not _IMPOSSIBLE.search(username)
-        and len(canonical(username)) <= MAX_CANONICAL_LENGTH
+        and canonical(username) != TOO_LONG
     )

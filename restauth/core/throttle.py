@@ -11,10 +11,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, ip_network
 
 from restauth.core import peers
-from restauth.records import FailureCount
+from restauth.records import MAX_ID, FailureCount
 
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
 PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
+WIDE_PREFIX = 48  # of IPv6: what one customer may get (RFC 6177); for fair turns, not for refusals
+SHUT = MAX_ID  # when a shut name opens by itself: never; so its row is the last to be evicted
 
 # What is counted: (name, network). An empty name is any name, an empty network any network.
 Subject = tuple[str, str]
@@ -45,7 +47,7 @@ class Throttle:
     def is_shut(self, counts: Counts) -> bool:
         """Whether no wait helps: only the operator, or a reset code, opens the password."""
         return any(
-            name and not network and 0 < self.max_failures <= count.count
+            name and not network and self._is_shut(count.count)
             for (name, network), count in counts.items()
         )
 
@@ -54,7 +56,8 @@ class Throttle:
         network = network_of(peer)
         result = {}
         if name:
-            result[name, ""] = FailureCount(_count(counts, (name, "")) + 1, now, 0)
+            count = _count(counts, (name, "")) + 1
+            result[name, ""] = FailureCount(count, now, SHUT if self._is_shut(count) else 0)
             count = _count(counts, (name, network)) + 1
             result[name, network] = FailureCount(count, now, now + self._delay(count))
         # Behind a loopback or private address there may be a proxy, and behind it many clients.
@@ -76,9 +79,12 @@ class Throttle:
     def _wait(self, subject: Subject, count: FailureCount, now: int) -> int:
         name, network = subject
         if name and not network:
-            return MAX_WAIT if self.is_shut({subject: count}) else 0
+            return MAX_WAIT if self._is_shut(count.count) else 0
         # An end further ahead than MAX_WAIT was noted before the clock was set back: ignore it.
         return count.blocked_until - now if now < count.blocked_until <= now + MAX_WAIT else 0
+
+    def _is_shut(self, count: int) -> bool:
+        return 0 < self.max_failures <= count
 
     def _delay(self, count: int) -> int:
         excess = count - self.free_failures
@@ -97,8 +103,9 @@ class Throttle:
 
 
 @lru_cache(maxsize=1024)
-def network_of(peer: str) -> str:
-    """The addresses that one client can choose from: an IPv4 address, or a /64 of IPv6."""
+def network_of(peer: str, prefix: int = 64) -> str:
+    """The addresses that one client can choose from: an IPv4 address, or a /64 of IPv6. With
+    WIDE_PREFIX, those of one site."""
     address = peers.parse(peer)
     if address is None:
         return (
@@ -106,7 +113,7 @@ def network_of(peer: str) -> str:
         )  # a Unix socket has no address; empty would mean any network
     if isinstance(address, IPv4Address):
         return str(address)
-    return str(ip_network((address, 64), strict=False).network_address)
+    return str(ip_network((address, prefix), strict=False).network_address)
 
 
 def is_global(peer: str) -> bool:

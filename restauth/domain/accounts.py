@@ -14,6 +14,7 @@ from restauth.core.hasher import Hasher
 from restauth.core.names import canonical, is_possible
 from restauth.core.password_policy import find_form_fault
 from restauth.core.roles import changed
+from restauth.core.throttle import WIDE_PREFIX, network_of
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (
@@ -98,7 +99,7 @@ class Accounts:
         user_id = None
         if self._store.find_user_by_name(name) is None:
             user_id = self._store.add_user(
-                username, name, self._hash(password), self._clock(), first_roles
+                username, name, self._hash(password, client), self._clock(), first_roles
             )
         if user_id is None:
             wait = self._throttle.reserve("", client)
@@ -113,7 +114,7 @@ class Accounts:
 
         Raises UnacceptablePassword, and BadCredentials when the old one has meanwhile changed.
         """
-        new_hash = self._hash_fit(password, account.username)
+        new_hash = self._hash_fit(password, account.username, client)
         if not self._store.set_password_hash(account.id, new_hash, account.password_version):
             raise BadCredentials
         self._audit.record(Event.PASSWORD_CHANGED, client, account.id)
@@ -125,7 +126,7 @@ class Accounts:
         """
         _refuse_malformed(password)
         account, selector = self._verify_reset_code(unverified_code, client)
-        new_hash = self._hash_fit(password, account.username)
+        new_hash = self._hash_fit(password, account.username, client)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
             self._audit.record(Event.RESET_FAILED, client, account.id)
             raise UnusableCode
@@ -262,14 +263,17 @@ class Accounts:
         if fault:
             raise UnacceptablePassword(fault)
 
-    def _hash_fit(self, password: str, username: str) -> str:
+    def _hash_fit(self, password: str, username: str, client: Client = OPERATOR) -> str:
         self._refuse_unfit(password, username)
-        return self._hash(password)
+        return self._hash(password, client)
 
-    def _hash(self, password: str) -> str:
+    def _hash(self, password: str, client: Client) -> str:
+        def work() -> str:
+            with self._limiter.slot:
+                return self._hasher.hash(password)
+
         # The last place is kept for a login: a flood of registrations must not stop all logins.
-        with self._limiter.slot(leave=1):
-            return self._hasher.hash(password)
+        return self._limiter.run(work, network=network_of(client.peer, WIDE_PREFIX), leave=1)
 
 
 def _refuse_malformed(password: str) -> None:

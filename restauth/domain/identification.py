@@ -7,6 +7,7 @@ expires, with the roles that it was issued with, and no password is accepted.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from restauth.core.access_tokens import AccessTokens, is_token_shaped
 from restauth.core.authorization import Basic, Bearer
@@ -20,26 +21,17 @@ from restauth.storage.store import Store
 Identify = Callable[[Basic | Bearer | None, Client], Caller | None]
 
 
+@dataclass(slots=True)
 class Identification:
     """Stateless without `store` and `authentication`. `token_duration` is in seconds; `clock` gives
     epoch seconds."""
 
-    def __init__(
-        self,
-        keys: SigningKeys,
-        tokens: AccessTokens,
-        clock: Callable[[], int],
-        *,
-        token_duration: int,
-        store: Store | None = None,
-        authentication: Authentication | None = None,
-    ) -> None:
-        self._keys = keys
-        self._tokens = tokens
-        self._store = store
-        self._authentication = authentication
-        self._token_duration = token_duration
-        self._clock = clock
+    _keys: SigningKeys
+    _tokens: AccessTokens
+    clock: Callable[[], int]
+    token_duration: int
+    store: Store | None = None
+    authentication: Authentication | None = None
 
     def identify(self, claim: Basic | Bearer | None, client: Client) -> Caller | None:
         """The caller; None for a request without a claim.
@@ -55,22 +47,22 @@ class Identification:
         return self._verify_password(claim.user_id, claim.password, client)
 
     def _verify_token(self, token: str) -> Caller:
-        now = self._clock()
+        now = self.clock()
         claims = self._tokens.verify(token, self._find_key, now)
-        if self._store is None:
+        if self.store is None:
             user = User(claims.user_id, claims.username, claims.roles, claims.session_id, "token")
             return Caller(user, None)
-        session = self._store.find_session(claims.session_id, now)
+        session = self.store.find_session(claims.session_id, now)
         if session is None or session.user_id != claims.user_id:
             raise BadCredentials
         user = User(session.user_id, session.username, session.roles, session.id, "token")
         return Caller(user, session)
 
     def _verify_password(self, username: str, password: str, client: Client) -> Caller:
-        if self._authentication is None:
+        if self.authentication is None:
             raise BadCredentials
-        account = self._authentication.authenticate(username, password, client)
+        account = self.authentication.authenticate(username, password, client)
         return Caller(User(account.id, account.username, account.roles, None, "password"), account)
 
     def _find_key(self, kid: str) -> Key | None:
-        return self._keys.find(kid, self._token_duration)
+        return self._keys.find(kid, self.token_duration)

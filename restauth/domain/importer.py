@@ -15,7 +15,7 @@ from typing import Protocol
 from restauth.core import old_hashes, passwords
 from restauth.core.access_tokens import is_token_shaped
 from restauth.core.hasher import Hasher
-from restauth.core.names import CONTROL_CHARACTERS, MAX_CANONICAL_LENGTH, canonical
+from restauth.core.names import CONTROL_CHARACTERS, MAX_CANONICAL_LENGTH, TOO_LONG, canonical
 from restauth.errors import ImportConflict
 from restauth.records import ImportedUser
 from restauth.storage.rest_auth_file import RestAuthFile, RestAuthRow, Value
@@ -158,7 +158,7 @@ def _read_name(value: Value) -> tuple[str, str | None]:
         return "", "name is not text"
     if not name:
         return "", "empty name"
-    if max(len(name), len(canonical(name))) > MAX_CANONICAL_LENGTH:
+    if canonical(name) == TOO_LONG != name:
         return "", f"name of more than {MAX_CANONICAL_LENGTH} characters"
     if _CANNOT_LOG_IN.search(name):
         return "", "name with a colon or a control character"

@@ -1,16 +1,20 @@
 """The throttle in force: failed attempts, counted for all processes.
 
 Rule: joins the limits (`core.throttle`) to the counts in the store. Every check of a password or a
-code calls `check`, then `reserve` before it compares anything, and `release` after a success.
+code calls `check`, then `reserve` before it compares anything, and `release` after a success. A
+success is never counted as a failure, not even while it cannot be written.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Lock
 
-from restauth.core.throttle import Counts, Throttle, is_global, network_of
-from restauth.errors import Throttled
-from restauth.records import Client
+from restauth.core.throttle import Counts, Subject, Throttle, is_global, network_of
+from restauth.errors import StoreUnavailable, Throttled
+from restauth.records import Client, FailureCount
 from restauth.storage.store import Store
 
 
@@ -26,18 +30,22 @@ class NameFailures:
 class LoginThrottle:
     """`name` is always canonical, or empty where no account is concerned.
 
-    Every method may raise StoreUnavailable: an attempt that cannot be counted is not made.
+    `check`, `reserve` and `reset` may raise StoreUnavailable: an attempt that cannot be counted is
+    not made.
     """
 
     def __init__(self, store: Store, limits: Throttle, clock: Callable[[], int]) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
+        # Releases that are not written yet. An attempt writes them before it is counted itself, so
+        # that they are never more than the attempts under way.
+        self._owed: deque[Subject] = deque()
+        self._paying = Lock()
 
     def check(self, name: str, client: Client) -> None:
         """Raises Throttled while the name or the client has to wait."""
-        counts = self._store.find_failures(_digest(name), network_of(client.peer))
-        self._refuse_early(counts, self._clock())
+        self._refuse_early(self._find(_digest(name), network_of(client.peer)), self._clock())
 
     def reserve(self, name: str, client: Client, *, is_account: bool = False) -> int | None:
         """Count a failure before the attempt is made, so that attempts in parallel are all counted.
@@ -47,6 +55,7 @@ class LoginThrottle:
         """
         if not name and not is_global(client.peer):
             return 0
+        self._pay()
         digest, now = _digest(name), self._clock()
 
         def change(counts: Counts) -> Counts:
@@ -59,15 +68,16 @@ class LoginThrottle:
         return self._wait(counts, now)
 
     def release(self, name: str, client: Client) -> None:
-        """The attempt that was reserved has succeeded."""
-        self._store.change_failures(
-            _digest(name), network_of(client.peer), self._limits.after_success, self._clock()
-        )
+        """The attempt that was reserved has succeeded. If that cannot be written now, it holds in
+        this process at once, and is written before the next attempt is counted."""
+        self._owed.append((_digest(name), network_of(client.peer)))
+        with suppress(StoreUnavailable):
+            self._pay()
 
     def failures_of(self, name: str) -> NameFailures:
         """The failures of the name, from everywhere."""
         digest = _digest(name)
-        counts = self._store.find_failures(digest, "")
+        counts = self._find(digest, "")
         if (digest, "") not in counts:
             return NameFailures(0, None)
         failures = counts[digest, ""]
@@ -78,6 +88,37 @@ class LoginThrottle:
     def reset(self, name: str) -> None:
         """Forget all failures of the name: the operator, or a reset code, stands for its user."""
         self._store.reset_failures(_digest(name))
+
+    def _find(self, digest: str, network: str) -> Counts:
+        """The counts, as if all releases were written."""
+        counts: Counts = self._store.find_failures(digest, network)
+        for owed in tuple(self._owed):
+            counts = self._released(owed, counts)
+        return counts
+
+    def _pay(self) -> None:
+        """Write the releases that are owed, unless another thread does. Raises StoreUnavailable."""
+        if not self._paying.acquire(blocking=False):
+            return
+        try:
+            while self._owed:
+                digest, network = self._owed[0]
+                self._store.change_failures(
+                    digest, network, self._limits.after_success, self._clock()
+                )
+                self._owed.popleft()
+        finally:
+            self._paying.release()
+
+    def _released(self, owed: Subject, counts: Counts) -> Counts:
+        """The counts as they are when that release is written."""
+        digest, network = owed
+        rows = {(digest, ""), (digest, network), ("", network)}
+        released: Mapping[Subject, FailureCount | None] = {
+            **counts,
+            **self._limits.after_success({row: counts[row] for row in rows & counts.keys()}),
+        }
+        return {row: count for row, count in released.items() if count}
 
     def _refuse_early(self, counts: Counts, now: int) -> None:
         wait = self._wait(counts, now)

@@ -35,6 +35,7 @@ _SELECT_SESSION = """
     FROM sessions JOIN users ON users.id = user_id
 """
 _FIND_USER = _SELECT_ACCOUNT + "WHERE id = :user_id"
+_FIND_UNCHANGED = _FIND_USER + " AND password_version = :version AND locked_at IS NULL"
 _FIND_USER_BY_NAME = _SELECT_ACCOUNT + "WHERE canonical_username = :canonical_username"
 _LIST_USERS = _SELECT_ACCOUNT + "WHERE id > :last_id ORDER BY id LIMIT :limit"
 _FIND_SESSION = (
@@ -123,6 +124,15 @@ class Store:
     def find_user_by_name(self, canonical_username: str) -> Account | None:
         """The account with that name."""
         rows = self._read(_FIND_USER_BY_NAME, {"canonical_username": canonical_username})
+        return _account(rows[0]) if rows else None
+
+    def find_unchanged(self, account: Account) -> Account | None:
+        """The account as it is now; None when it has been deleted, locked, or given another
+        password since it was read. Another hash of the same password is no change."""
+        rows = self._read(
+            _FIND_UNCHANGED,
+            {"user_id": account.id, "version": account.password_version},
+        )
         return _account(rows[0]) if rows else None
 
     def list_users(self) -> Iterator[Account]:

@@ -1,58 +1,123 @@
-"""Hash slots under real threads."""
+"""The limit on hashes, under real threads: places, turns, order, and attempts that are equal."""
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event
+from typing import Any
 
 import pytest
 
-from restauth.core.hash_limiter import HashLimiter
+from restauth.core import hash_limiter
+from restauth.core.hash_limiter import HashLimiter, _Attempt
 from restauth.errors import Busy
 from tests.core.inputs import CountedLock
 
-PATIENCE = 10  # seconds until a lost slot counts as lost; nothing waits as long when all is well
+PATIENCE = 10  # seconds until something lost counts as lost; nothing waits as long when all is well
+HERE, THERE = "192.0.2.1", "198.51.100.1"
 
 
 class Crowd:
-    """Threads that each ask for a slot at once, and hold what they get until `release`."""
+    """Attempts on threads of their own. Each says when it hashes, and goes on at a sign."""
 
-    def __init__(self, limiter: HashLimiter, size: int, *, leave: int = 0) -> None:
-        self.entered: SimpleQueue[str] = SimpleQueue()
-        self.refused: SimpleQueue[str] = SimpleQueue()
-        self._release = Event()
-        self._limiter = limiter
-        self._leave = leave
-        self._threads = [Thread(target=self._ask, daemon=True) for _ in range(size)]
-        for thread in self._threads:
-            thread.start()
+    def __init__(self, slots: int, queue: int) -> None:
+        self.limiter = HashLimiter(slots, queue)
+        self.hashing: SimpleQueue[object] = SimpleQueue()
+        self.signs: dict[object, Event] = {}
+        self.threads = ThreadPoolExecutor(20)
 
-    def release(self) -> None:
-        self._release.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    def start(
+        self, label: object, network: str = HERE, *, error: Exception | None = None, **keywords: Any
+    ) -> "Future[object]":
+        """An attempt that has asked for its turn: it hashes, waits, or was refused."""
+        sign, limiter = self.signs.setdefault(label, Event()), self.limiter
 
-    def _ask(self) -> None:
-        try:
-            with self._limiter.slot(leave=self._leave):
-                self.entered.put("entered")
-                assert self._release.wait(PATIENCE)
-        except Busy:
-            self.refused.put("refused")
+        def work() -> object:
+            with limiter.slot:
+                self.hashing.put(label)
+                assert sign.wait(PATIENCE)
+            if error:
+                raise error
+            return label
+
+        keywords.setdefault("name", str(label))
+        asked = Event()
+        enter = limiter._enter
+
+        def enter_and_say(*arguments: Any) -> None:
+            try:
+                enter(*arguments)
+            finally:
+                asked.set()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(limiter, "_enter", enter_and_say)
+            future = self.threads.submit(lambda: limiter.run(work, network=network, **keywords))
+            assert asked.wait(PATIENCE)
+        return future
+
+    def next(self) -> object:
+        """The label of the next one that hashes."""
+        return self.hashing.get(timeout=PATIENCE)
+
+    def end(self, *labels: object) -> None:
+        for label in labels:
+            self.signs[label].set()
+
+    def finish(self) -> None:
+        for sign in self.signs.values():
+            sign.set()
+        self.threads.shutdown()
+        assert (self.limiter._at_work, len(self.limiter._queue)) == ([], 0)
+
+
+def make(slots: int, queue: int) -> Iterator[Crowd]:
+    crowd = Crowd(slots, queue)
+    yield crowd
+    crowd.finish()
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    """One hash at a time; one prepares for the next; two more wait."""
+    yield from make(1, 3)
+
+
+@pytest.fixture
+def narrow() -> Iterator[Crowd]:
+    """One hash at a time, and none waits."""
+    yield from make(1, 0)
+
+
+@pytest.fixture
+def wide() -> Iterator[Crowd]:
+    """Two hashes at a time; one prepares for the next; two more wait."""
+    yield from make(2, 3)
+
+
+def is_busy(future: "Future[object]") -> bool:
+    return isinstance(future.exception(PATIENCE), Busy)
+
+
+# Places
 
 
 @pytest.mark.parametrize(("slots", "queue"), [(1, 0), (1, 1), (2, 3)])
 def test_without_a_slot_and_a_place_a_request_is_refused_at_once(slots: int, queue: int) -> None:
-    limiter = HashLimiter(slots, queue)
-    for _ in range(2):  # what was taken is given back
-        crowd = Crowd(limiter, slots + queue + 4)
+    crowd = Crowd(slots, queue)
+    for turn in range(2):  # what was taken is given back
+        crowd.signs.clear()
+        taken = [crowd.start(f"taken {turn} {number}") for number in range(slots + queue)]
+        assert all(is_busy(crowd.start(f"more {turn} {number}")) for number in range(4))
         for _ in range(slots):
-            crowd.entered.get(timeout=PATIENCE)
-        for _ in range(4):
-            crowd.refused.get(timeout=PATIENCE)
-        assert crowd.entered.empty()  # the queue waits while the slots are held
-        crowd.release()
-        assert crowd.entered.qsize() == queue  # and then runs
-        assert crowd.refused.empty()
+            crowd.next()
+        assert crowd.hashing.empty()  # the queue waits while the slots are held
+        crowd.end(*list(crowd.signs))
+        assert [future.result(PATIENCE) for future in taken] == [*crowd.signs][: slots + queue]
+        while not crowd.hashing.empty():
+            crowd.next()
+    crowd.finish()
 
 
 @pytest.mark.parametrize(
@@ -61,31 +126,151 @@ def test_without_a_slot_and_a_place_a_request_is_refused_at_once(slots: int, que
 def test_a_flood_that_leaves_places_to_others_takes_none_of_them(
     slots: int, queue: int, leave: int
 ) -> None:
-    limiter = HashLimiter(slots, queue)
-    flood = Crowd(limiter, slots + queue + 4, leave=leave)
-    for _ in range(leave + 4):
-        flood.refused.get(timeout=PATIENCE)
-    others = Crowd(limiter, leave + 4)
-    for _ in range(4):
-        others.refused.get(timeout=PATIENCE)
-    for crowd in (flood, others):
-        crowd.release()
-        assert crowd.refused.empty()
-    assert flood.entered.qsize() == slots + queue - leave
-    assert others.entered.qsize() == leave
+    crowd = Crowd(slots, queue)
+    flood = [crowd.start(f"flood {number}", leave=leave) for number in range(slots + queue + 4)]
+    assert [is_busy(future) for future in flood[slots + queue - leave :]] == [True] * (leave + 4)
+    others = [crowd.start(f"other {number}") for number in range(leave)]
+    crowd.finish()
+    assert [future.exception() for future in (*flood[: slots + queue - leave], *others)] == [
+        None
+    ] * (slots + queue)
 
 
-def test_an_exception_gives_the_slot_back_and_a_refusal_gives_none(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_exception_gives_the_place_back_and_a_refusal_gives_none(
+    narrow: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limiter, lock = HashLimiter(1, 0), CountedLock()
-    monkeypatch.setattr(limiter, "_lock", lock)
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), limiter.slot():
-            raise ZeroDivisionError
-    for _ in range(2):
-        with limiter.slot():
-            for _ in range(3):
-                with pytest.raises(Busy), limiter.slot():
-                    pass
-    assert lock.taken == 4 * 2 + 6
+    lock = CountedLock()
+    monkeypatch.setattr(narrow.limiter, "_lock", lock)
+    for label in range(2):
+        failed = narrow.start(label, error=ZeroDivisionError())
+        assert all(is_busy(narrow.start("more")) for _ in range(3))
+        narrow.end(label)
+        assert isinstance(failed.exception(PATIENCE), ZeroDivisionError)
+    assert lock.taken == 2 * (2 + 3 * 2)
+
+
+def test_a_wait_that_an_exception_ends_gives_its_place_back(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers end threads that way: gunicorn, after its timeout."""
+
+    class Interrupted(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise KeyboardInterrupt
+
+    def run_in_vain() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(hash_limiter, "_Attempt", partial(_Attempt, may_go_on=Interrupted()))
+            with pytest.raises(KeyboardInterrupt):
+                crowd.limiter.run(lambda: None, network=HERE)
+
+    run_in_vain()  # it had a turn
+    assert crowd.limiter._at_work == []
+    both = [crowd.start(number) for number in range(2)]
+    run_in_vain()  # it waited
+    assert len(crowd.limiter._queue) == 0
+    crowd.end(0, 1)
+    assert [future.result(PATIENCE) for future in both] == [0, 1]
+
+
+# Order
+
+
+def test_a_network_without_a_place_pushes_out_one_of_the_network_with_the_most(
+    crowd: Crowd,
+) -> None:
+    flood = [crowd.start(number) for number in range(4)]
+    mine = crowd.start("mine", THERE)
+    assert is_busy(flood[3])
+    assert len(crowd.limiter._queue) == 2
+    crowd.end(*crowd.signs)
+    assert mine.result(PATIENCE) == "mine"
+    assert [future.result(PATIENCE) for future in flood[:3]] == [0, 1, 2]
+
+
+def test_two_logins_get_in_while_a_third_party_floods() -> None:
+    crowd = Crowd(1, 5)
+    flood = [crowd.start(number) for number in range(6)]
+    logins = [crowd.start(name, THERE) for name in ("susan", "miguel")]
+    more = [crowd.start(number) for number in range(6, 10)]
+    assert [is_busy(future) for future in (*flood[4:], *more)] == [True] * 6
+    crowd.finish()
+    assert [future.result() for future in (*flood[:4], *logins)] == [0, 1, 2, 3, "susan", "miguel"]
+
+
+def test_one_prepares_while_another_hashes_and_no_more(crowd: Crowd) -> None:
+    """So a slot is not idle while an attempt is counted in the database."""
+    prepared: SimpleQueue[int] = SimpleQueue()
+
+    def prepare(number: int) -> None:
+        prepared.put(number)
+        with crowd.limiter.slot:
+            pass
+
+    first = crowd.start("first")
+    crowd.next()
+    others = [
+        crowd.threads.submit(
+            partial(crowd.limiter.run, partial(prepare, number), network=HERE, name=str(number))
+        )
+        for number in range(3)
+    ]
+    prepared.get(timeout=PATIENCE)
+    assert prepared.empty()
+    crowd.end("first")
+    first.result(PATIENCE)
+    for future in others:
+        future.result(PATIENCE)
+    assert prepared.qsize() == 2
+
+
+# Equal attempts
+
+
+def test_equal_attempts_are_hashed_one_at_a_time_and_those_that_waited_share_a_result(
+    wide: Crowd,
+) -> None:
+    first = wide.start("first", key=b"equal")
+    assert wide.next() == "first"
+    later = [wide.start(f"later {number}", THERE, key=b"equal") for number in range(3)]
+    assert wide.hashing.empty()  # though a slot is free
+    wide.end("first")
+    assert first.result(PATIENCE) == "first"
+    leader = wide.next()  # what the first one has read may be older than they are
+    wide.end(leader)
+    assert [future.result(PATIENCE) for future in later] == [leader] * 3
+    assert wide.hashing.empty()
+
+
+def test_others_pass_those_that_wait_for_an_equal(wide: Crowd) -> None:
+    wide.start("first", key=b"equal")
+    wide.start("second", key=b"equal")
+    wide.start("other", key=b"another")
+    assert {wide.next(), wide.next()} == {"first", "other"}
+
+
+def test_attempts_without_a_key_are_equal_to_none(wide: Crowd) -> None:
+    both = [wide.start(number, name="") for number in range(2)]
+    assert {wide.next(), wide.next()} == {0, 1}
+    wide.end(0, 1)
+    assert [future.result(PATIENCE) for future in both] == [0, 1]
+
+
+def test_when_the_first_of_equals_fails_the_others_go_on_by_themselves(crowd: Crowd) -> None:
+    first = crowd.start("first", key=b"equal", error=ZeroDivisionError())
+    assert crowd.next() == "first"
+    others = [crowd.start(f"other {number}", key=b"equal", error=Busy()) for number in range(2)]
+    crowd.end(*crowd.signs)
+    assert isinstance(first.exception(PATIENCE), ZeroDivisionError)
+    assert {crowd.next(), crowd.next()} == {"other 0", "other 1"}
+    assert all(is_busy(future) for future in others)
+
+
+def test_who_tries_again_takes_the_place_of_the_earlier_try(crowd: Crowd) -> None:
+    held = [crowd.start(number) for number in range(2)]
+    earlier, other = crowd.start("earlier", key=b"equal"), crowd.start("other")
+    again = crowd.start("again", key=b"equal")
+    assert is_busy(earlier)
+    crowd.end(*crowd.signs)
+    assert again.result(PATIENCE) == "again"
+    assert [future.exception(PATIENCE) for future in (*held, other)] == [None] * 3

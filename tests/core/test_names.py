@@ -1,11 +1,15 @@
 """The form by which a name is found, and what no name may be."""
 
 import sys
+from typing import Literal
+from unicodedata import normalize
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restauth.core.names import canonical, is_possible
+from restauth.core import names
+from restauth.core.names import MAX_CANONICAL_LENGTH, TOO_LONG, canonical, is_possible
 from tests.core.inputs import ANY_TEXT, LIMITED
 
 SPELLINGS = {
@@ -76,3 +80,31 @@ def test_a_name_of_1_to_64_characters_that_can_be_sent_and_stored_is_possible() 
 
 def test_a_name_never_begins_as_an_id_is_written() -> None:
     assert [is_possible(name) for name in ("#1", "#", "#a", "a#1")] == [False, False, False, True]
+
+
+LONGEST = ["m" * 255, "M" * 255, "\u0301" * 255, "\ufdfa" * 14, "e\u0301" * 127]
+TOO_LONG_NAMES = ["m" * 256, "\ufdfa" * 15, "e\u0301" * 128, "\u0301" * 8192]
+
+
+def test_a_name_that_no_user_can_have_for_its_length_has_no_form_of_its_own() -> None:
+    assert TOO_LONG not in map(canonical, LONGEST)
+    assert {canonical(name) for name in TOO_LONG_NAMES} == {TOO_LONG}
+    assert not is_possible(TOO_LONG)  # so no user is found by it
+
+
+@pytest.mark.parametrize("name", [*LONGEST, *TOO_LONG_NAMES])
+def test_never_are_more_characters_normalised_than_a_name_can_have(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """To put n combining marks in order takes n squared steps."""
+    lengths = []
+
+    def counted(form: Literal["NFKC"], text: str) -> str:
+        lengths.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(names, "normalize", counted)
+    canonical(name)
+    is_possible(name)
+    assert max(lengths, default=0) <= MAX_CANONICAL_LENGTH
+    assert len(lengths) <= 2

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restauth.core.throttle import MAX_WAIT, PEER_WINDOW, Subject, Throttle, is_global, network_of
+from restauth.core.throttle import (
+    MAX_WAIT,
+    PEER_WINDOW,
+    SHUT,
+    WIDE_PREFIX,
+    Subject,
+    Throttle,
+    is_global,
+    network_of,
+)
 from restauth.records import FailureCount
 from tests.core.inputs import ANY_TEXT, LIMITED
 
@@ -122,6 +131,16 @@ def test_a_hundred_failures_from_anywhere_shut_the_name_for_every_peer(counting:
     assert counting.wait("susan", "8.8.4.4") == 0
 
 
+def test_a_shut_name_blocks_for_ever_so_that_its_count_is_the_last_to_be_pushed_out(
+    counting: Counting,
+) -> None:
+    for number in range(99):
+        counting.fail(peer=f"8.8.8.{number}")
+    assert counting.counts["miguel", ""].blocked_until == 0
+    counting.fail(peer="8.8.8.99")
+    assert counting.counts["miguel", ""].blocked_until == SHUT > NOW + 10**12
+
+
 # A peer
 
 
@@ -171,6 +190,17 @@ def test_a_peer_is_counted_by_what_one_client_can_choose_from() -> None:
     for network, peers in NETWORKS.items():
         assert {network_of(peer) for peer in peers} == {network}
     assert [*map(network_of, NO_ADDRESSES)] == NO_ADDRESSES
+
+
+def test_a_site_is_wider_than_a_client() -> None:
+    sites = {
+        "8.8.8.8": "8.8.8.8",
+        "2606:4700:1:2::3": "2606:4700:1::",
+        "2606:4700:1:ffff::": "2606:4700:1::",
+        "2606:4700:2::": "2606:4700:2::",
+        "": "-",
+    }
+    assert {peer: network_of(peer, WIDE_PREFIX) for peer in sites} == sites
 
 
 @LIMITED

@@ -142,7 +142,7 @@ def apache(directory: Path, more: list[str], without: str, lines: str, port: int
     ours = example("operating", "apache", "WSGIPassAuthorization")
     assert without in ours
     kept = [line for line in ours.splitlines() if not without or without not in line]
-    text = "\n".join([HTTPD, *kept, lines]).replace("threads=16", " ".join(["threads=16", *more]))
+    text = "\n".join([HTTPD, *kept, lines]).replace("threads=80", " ".join(["threads=80", *more]))
     text = text.replace("/srv/restauth", str(directory)).replace("5000", str(port))
     (directory / "httpd.conf").write_text(text)
     make_environment(directory / "venv")

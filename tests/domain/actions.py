@@ -4,6 +4,7 @@ Rule: an action goes the way of a request, and fails the test when it does not e
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,15 @@ def throttled(services: Services, client: Client = CLIENT, username: str = NAME)
     with pytest.raises(Throttled) as caught:
         log_in(services, client, username)
     return caught.value.retry_after
+
+
+def await_waiting(services: Services, number: int) -> None:
+    """Return when so many attempts wait for their turn to be hashed."""
+    limiter = services._resources.limiter
+    deadline = time.monotonic() + 60
+    while len(limiter._queue) != number:
+        assert time.monotonic() < deadline
+        time.sleep(0)
 
 
 def issue(services: Services, username: str = NAME) -> IssuedTokens:

@@ -1,30 +1,45 @@
 """Authentication by password: refusals and what they cost, the cache, hashes to renew, races."""
 
+import hmac
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from threading import Event
+from typing import Any
 
 import bcrypt
 import pytest
 
+from restauth import services as services_module
 from restauth.core import passwords
-from restauth.errors import Busy, StoreUnavailable
-from restauth.records import Account
+from restauth.errors import BadCredentials, Busy, Refusal, StoreUnavailable, Throttled
+from restauth.records import Account, Client
 from restauth.services import Services, build_services
 from restauth.storage import sqlite
 from restauth.testing import Clock
-from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, expect_refusal, slot_taken
+from tests.conftest import (
+    CHEAPEST,
+    CLIENT,
+    ServicesFactory,
+    expect_refusal,
+    held_hashes,
+    slot_taken,
+)
 from tests.domain.actions import (
     NAME,
     ONE_HASH,
     PASSWORD,
     WRONG,
+    await_waiting,
     events,
     fail,
     log_in,
     register,
     without_database,
 )
+
+ELSEWHERE = Client("198.51.100.9", "test")
 
 
 def add(services: Services, password_hash: str) -> Account:
@@ -60,6 +75,17 @@ def test_an_unacceptable_password_costs_nothing_and_tells_nothing_about_the_name
         for password in ("", "x" * 1025, "pass\ud800word")
     }
     assert (len(refusals), work) == (1, [])
+
+
+def test_a_name_too_long_for_any_user_costs_nothing_and_is_counted_nowhere(
+    services: Services, account: Account, work: list[int]
+) -> None:
+    work.clear()
+    for name in ("m" * 256, "\u0301" * 8192, "\ufdfa" * 15):
+        for _ in range(7):
+            expect_refusal(services.authentication, name, PASSWORD)
+    assert work == []
+    assert services._resources.engine.read("SELECT * FROM failures", {}) == []
 
 
 def test_every_refusal_is_one_answer_after_exactly_one_hash(
@@ -142,9 +168,12 @@ def test_the_cache_lasts_as_long_as_the_setting_says(
     clock.advance(9)
     log_in(services)
     assert len(work) == (1 if duration else 2)
-    clock.advance(1)  # counted from the hash: the use in between has prolonged nothing
+    clock.advance(9)  # counted from its last use
     log_in(services)
-    assert len(work) == (2 if duration else 3)
+    assert len(work) == (1 if duration else 3)
+    clock.advance(10)
+    log_in(services)
+    assert len(work) == (2 if duration else 4)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -297,7 +326,201 @@ def test_a_store_that_cannot_renew_a_hash_says_so_and_nothing_is_cached(
     assert is_fresh(log_in(services))
 
 
+# Changes while a password is compared
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_login_under_way_does_not_outlive_a_change_of_its_account(
+    make_services: ServicesFactory,
+    services: Services,
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Services, Account], None],
+    waiting: int,
+) -> None:
+    elsewhere = make_services()
+    new_hash = passwords.hash("other", CHEAPEST)
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(3) as threads:
+        logins = [threads.submit(log_in, services)]
+        try:
+            assert held.is_hashing.wait(timeout=60)
+            logins += [threads.submit(log_in, services) for _ in range(waiting)]
+            await_waiting(services, waiting)
+            with monkeypatch.context() as patch:
+                patch.setattr(passwords, "hash", lambda *_: new_hash)
+                change(elsewhere, account)
+        finally:
+            held.may_go_on.set()
+    assert [type(login.exception()) for login in logins] == [BadCredentials] * (1 + waiting)
+    expect_refusal(services.authentication, NAME, PASSWORD)  # nothing was cached
+
+
+def test_a_login_under_way_outlives_a_new_hash_of_its_password(
+    make_services: ServicesFactory, services: Services, account: Account,
+    monkeypatch: pytest.MonkeyPatch, work: list[int],
+) -> None:  # fmt: skip
+    renewed = passwords.hash(PASSWORD, CHEAPEST)
+    with slot_taken(services, monkeypatch, NAME, PASSWORD):
+        store = make_services()._resources.store
+        assert store.renew_password_hash(account.id, account.password_hash, renewed)
+    work.clear()
+    assert log_in(services).password_hash == renewed
+    assert work == []  # the cache holds it for the row of now
+
+
 # Hash slots
+
+
+def test_a_burst_with_one_password_is_one_hash(
+    services: Services, account: Account, monkeypatch: pytest.MonkeyPatch, work: list[int]
+) -> None:
+    clients = [CLIENT, ELSEWHERE] * 25  # a page with fifty images
+    work.clear()
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(50) as threads:
+        logins = [threads.submit(log_in, services, client) for client in clients]
+        try:
+            await_waiting(services, 49)
+        finally:
+            held.may_go_on.set()
+    assert [login.result() for login in logins] == [account] * 50
+    assert work == [ONE_HASH]
+
+
+def test_a_burst_of_different_users_is_queued_and_not_refused(
+    services: Services, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = [add_named(services, f"user{number}", account) for number in range(50)]
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(50) as threads:
+        logins = [threads.submit(log_in, services, CLIENT, user.username) for user in users]
+        try:
+            assert held.is_hashing.wait(timeout=60)
+            await_waiting(services, 50 - services._resources.limiter._turns)
+        finally:
+            held.may_go_on.set()
+    assert [login.result() for login in logins] == users
+
+
+def add_named(services: Services, name: str, like: Account) -> Account:
+    services._resources.store.add_user(name, name, like.password_hash, 0)
+    return services.accounts.find_by_name(name)
+
+
+def test_a_wrong_password_beside_a_right_one_is_another_attempt(
+    services: Services, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(2) as threads:
+        right = threads.submit(log_in, services)
+        wrong = threads.submit(services.authentication.authenticate, NAME, WRONG, CLIENT)
+        try:
+            assert held.is_hashing.wait(timeout=60)
+        finally:
+            held.may_go_on.set()
+    assert right.result() == account
+    assert isinstance(wrong.exception(), BadCredentials)
+
+
+@pytest.mark.parametrize("refusal", [Throttled(1), StoreUnavailable("locked")], ids=str)
+def test_when_the_first_of_equals_cannot_be_tried_the_others_are_tried_by_themselves(
+    one_turn: Services, account: Account, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
+) -> None:
+    reserve = one_turn.authentication._throttle.reserve
+    is_reserving, may_go_on = Event(), Event()
+
+    def refuse_once(*arguments: Any, **keywords: Any) -> int | None:
+        if not is_reserving.is_set():
+            is_reserving.set()
+            assert may_go_on.wait(timeout=60)
+            raise refusal
+        return reserve(*arguments, **keywords)
+
+    monkeypatch.setattr(one_turn.authentication._throttle, "reserve", refuse_once)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(log_in, one_turn)
+        try:
+            assert is_reserving.wait(timeout=60)
+            others = [threads.submit(log_in, one_turn, ELSEWHERE) for _ in range(2)]
+            await_waiting(one_turn, 2)
+        finally:
+            may_go_on.set()
+    assert first.exception() is refusal
+    assert [other.result() for other in others] == [account] * 2
+
+
+@pytest.fixture
+def one_turn(make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch) -> Services:
+    with monkeypatch.context() as patch:
+        patch.setattr(services_module, "HASH_SLOTS", 1)
+        patch.setattr(services_module, "HASH_QUEUE", 8)
+        return make_services()
+
+
+def test_no_slot_is_held_while_the_store_is_waited_for(
+    one_turn: Services, stale: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Booking, taking back, renewing a hash, reading the row again: others can hash meanwhile."""
+    slot, store = one_turn._resources.limiter.slot, one_turn._resources.store
+    held = []
+
+    def watched(method: str) -> Callable[..., Any]:
+        act = getattr(store, method)
+
+        def watch(*arguments: Any, **keywords: Any) -> Any:
+            held.append((method, slot._value == 0))
+            return act(*arguments, **keywords)
+
+        return watch
+
+    methods = {"change_failures", "renew_password_hash", "find_unchanged", "find_user_by_name"}
+    for method in methods:
+        monkeypatch.setattr(store, method, watched(method))
+    log_in(one_turn)
+    assert {method for method, _ in held} == methods
+    assert not any(is_held for _, is_held in held)
+
+
+# Names that exist, and names that do not
+
+
+@pytest.mark.parametrize("refusal", [Busy, Throttled])
+def test_no_refusal_before_the_hash_looks_a_name_up(
+    services: Services, account: Account, one_slot: Services,
+    monkeypatch: pytest.MonkeyPatch, refusal: type[Refusal],
+) -> None:  # fmt: skip
+    """Counted in work, because time cannot be measured well enough: the same statements, digests
+    and normalisations, whether the name exists or not."""
+    register(services, "susan")
+    names = (NAME, "abcdef")
+    for name in names:
+        fail(services, 6 if refusal is Throttled else 0, username=name)
+    log = []
+    read = one_slot._resources.store._read
+
+    def logged_read(sql: str, parameters: dict[str, object]) -> Any:
+        log.append(("read", sql, len(parameters)))
+        return read(sql, parameters)
+
+    monkeypatch.setattr(one_slot._resources.store, "_read", logged_read)
+    for function in ("digest", "compare_digest"):
+        monkeypatch.setattr(hmac, function, logged(log, function, getattr(hmac, function)))
+    taken = slot_taken(one_slot, monkeypatch, "susan", PASSWORD)
+    with taken if refusal is Busy else nullcontext():
+        work = []
+        for name in names:
+            log.clear()
+            with pytest.raises(refusal):
+                one_slot.authentication.authenticate(name, PASSWORD, CLIENT)
+            work.append(tuple(log))
+    assert work[0] == work[1]
+    assert [step for step in work[0] if "users" in str(step)] == []
+
+
+def logged(log: list[Any], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        log.append((name, [len(each) for each in arguments]))
+        return function(*arguments)
+
+    return call
 
 
 def test_a_flood_of_logins_is_turned_away_before_it_hashes(

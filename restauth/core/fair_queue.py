@@ -1,0 +1,95 @@
+"""Who is next among those that wait for a password hash, and who has to go when too many wait.
+
+Rule: only the order, no threads. The networks take turns, and within a network the names: next is
+the one whose last turn is longest ago, or that has had none. So a guess costs its network and its
+name their turn, and a flood waits behind itself. Among equals the last to come is next, whose
+client is the least likely to have given up, but each third turn is for the first to come. Whether a
+name exists plays no part.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from restauth.core.recent import Recent
+
+# Networks and names whose last turn is remembered. It is few on purpose: after so many turns of
+# others, one that mistyped its password counts as new again.
+MAX_REMEMBERED = 512
+TURN_OF_OLDEST = 3  # one of so many turns
+
+
+class Waiting(Protocol):
+    """One that waits. `network` is where it comes from, `name` is canonical."""
+
+    @property
+    def network(self) -> str:
+        """Its network, as text."""
+
+    @property
+    def name(self) -> str:
+        """Its name; empty for all that is no login."""
+
+
+Item = TypeVar("Item", bound=Waiting)
+
+
+class FairQueue(Generic[Item]):
+    """Not for several threads at once: the caller has a lock."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Item] = []  # in the order in which they came
+        self._last_turns: Recent[tuple[str, ...], int] = Recent(MAX_REMEMBERED)
+        self._turns = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, item: Item) -> None:
+        """Let it wait."""
+        self._waiting.append(item)
+
+    def select(self, is_meant: Callable[[Item], bool]) -> list[Item]:
+        """Those that wait and are meant, in the order in which they came."""
+        return [item for item in self._waiting if is_meant(item)]
+
+    def remove(self, item: Item) -> None:
+        """It waits no longer, if it still does."""
+        self._waiting = [other for other in self._waiting if other is not item]
+
+    def take(self, is_ready: Callable[[Item], bool]) -> Item | None:
+        """The next of those that are ready; it has had its turn now. None when there is none."""
+        ready = self.select(is_ready)
+        if not ready:
+            return None
+        if self._turns % TURN_OF_OLDEST:
+            ready.reverse()  # `min` gives the first of equals
+        item = min(ready, key=lambda each: tuple(map(self._last_turn, _subjects(each))))
+        self.remove(item)
+        self._note_turn(item)
+        return item
+
+    def find_last(self) -> Item:
+        """The one that would come last: the last of the name that waits most often, of the network
+        that waits most often; among equals, of those that had a turn last, the last to come."""
+        counts = Counter(subject for item in self._waiting for subject in _subjects(item))
+        return max(
+            reversed(self._waiting),
+            key=lambda each: [
+                value
+                for subject in _subjects(each)
+                for value in (counts[subject], self._last_turn(subject))
+            ],
+        )
+
+    def _last_turn(self, subject: tuple[str, ...]) -> int:
+        return self._last_turns.get(subject, 0)
+
+    def _note_turn(self, item: Item) -> None:
+        self._turns += 1
+        for subject in _subjects(item):
+            self._last_turns.put(subject, self._turns)
+
+
+def _subjects(item: Waiting) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (item.network,), (item.network, item.name)
