@@ -216,12 +216,12 @@ class SQLite:
             return pool.pop()
         except IndexError:
             pass
-        self._watch.look_at_name()
+        header = self._watch.open_header()
         connection = self._connect(BUSY_TIMEOUT)
         try:
             connection.execute("PRAGMA schema_version").fetchall()  # reads, and so opens the WAL
             connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
-            connection.opened = self._watch.open()
+            connection.opened = self._watch.open(header)
         except BaseException:
             connection.close()
             raise

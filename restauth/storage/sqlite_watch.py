@@ -61,14 +61,14 @@ class Watch:
         self._identity = identity
 
     def look_at_name(self) -> None:
-        """Before there is a connection. Raises StoreUnavailable."""
+        """Raises StoreUnavailable when the name means another file."""
         if _identity_of(self._path) != self._identity:
             raise StoreUnavailable(f"the database {self._path} was removed or replaced: restart")
 
-    def open(self) -> Opened:
+    def open(self, header: Header) -> Opened:
         """For a connection that has just read: so it has opened the WAL. Raises
         StoreUnavailable."""
-        opened = Opened(self._open_header(), _identity_of(self._wal))
+        opened = Opened(header, _identity_of(self._wal))
         self.look(opened)
         return opened
 
@@ -80,7 +80,10 @@ class Watch:
         if opened.wal is None or _identity_of(self._wal) != opened.wal:
             raise StoreUnavailable(f"the WAL {self._wal} was removed or replaced: restart")
 
-    def _open_header(self) -> Header:
+    def open_header(self) -> Header:
+        """To be held since before the connection is made: as long as one is held, none is closed.
+        Raises StoreUnavailable."""
+        self.look_at_name()
         with _headers_lock:
             header = _headers.get(self._identity)
             if header is None:

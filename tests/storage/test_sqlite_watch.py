@@ -39,18 +39,18 @@ def put_counter(path: Path, counter: int, *offsets: int) -> None:
 
 
 def test_a_look_finds_nothing_while_nothing_is_changed(watch: Watch, path: Path) -> None:
-    opened = watch.open()
+    opened = watch.open(watch.open_header())
     watch.look(opened)
     put_counter(path, counter_of(path) + 1, 24, 92)  # what a checkpoint may do
     watch.look(opened)
-    assert watch.open() == opened
+    assert watch.open(watch.open_header()) == opened
 
 
 @pytest.mark.parametrize("offset", [0, 18, 19])
 def test_a_header_of_another_kind_is_found(watch: Watch, path: Path, offset: int) -> None:
-    opened = watch.open()
+    opened = watch.open(watch.open_header())
     overwrite(path, offset, b"\1")
-    for look in (lambda: watch.look(opened), watch.open):
+    for look in (lambda: watch.look(opened), lambda: watch.open(opened.header)):
         with pytest.raises(StoreUnavailable) as caught:
             look()
         assert caught.value.cause == f"the database {path} was emptied or overwritten: restart"
@@ -59,7 +59,7 @@ def test_a_header_of_another_kind_is_found(watch: Watch, path: Path, offset: int
 def test_a_counter_that_goes_back_is_found_and_half_of_a_write_is_none(
     watch: Watch, path: Path
 ) -> None:
-    opened, counter = watch.open(), counter_of(path)
+    opened, counter = watch.open(watch.open_header()), counter_of(path)
     put_counter(path, counter + 1000, 24)  # the other place is still as it was
     watch.look(opened)
     put_counter(path, 0, 24)
@@ -75,7 +75,7 @@ def test_a_wal_that_is_not_there_is_found_at_once(watch: Watch, path: Path) -> N
     wal = path.with_name("restauth.db-wal")
     wal.unlink()
     with pytest.raises(StoreUnavailable) as caught:
-        watch.open()
+        watch.open(watch.open_header())
     assert caught.value.cause == f"the WAL {wal} was removed or replaced: restart"
 
 
@@ -84,7 +84,7 @@ def test_the_wal_of_a_link_stands_beside_the_file(watch: Watch, path: Path) -> N
     link = path.parent / "apart" / "link.db"
     link.symlink_to(path)
     linked = Watch(link, identity_of(path)[1:])
-    linked.look(linked.open())
+    linked.look(linked.open(linked.open_header()))
     link.unlink()
     shutil.copy(path, link)
     with pytest.raises(StoreUnavailable, match="The store does not answer"):
@@ -92,15 +92,37 @@ def test_the_wal_of_a_link_stands_beside_the_file(watch: Watch, path: Path) -> N
 
 
 def test_a_header_that_cannot_be_opened_is_no_bug(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: str) -> Header:
         raise PermissionError(13, "Permission denied")
 
+    path.touch()
     monkeypatch.setattr("restauth.storage.sqlite_watch.Header", refuse)
     with pytest.raises(StoreUnavailable) as caught:
-        Watch(Path("x"), (0, 0))._open_header()
-    assert caught.value.cause == "the database x cannot be read: Permission denied"
+        Watch(path, identity_of(path)).open_header()
+    assert caught.value.cause == f"the database {path} cannot be read: Permission denied"
+
+
+def test_a_connection_under_way_keeps_the_header_open(
+    path: Path, open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its locks went when the last of the others was closed meanwhile."""
+    closed = calls_of(monkeypatch, os, "close")
+    engine = open_sqlite()
+    names(engine.read)
+    closed.clear()
+    connect = engine._connect
+
+    def connect_and_lose_the_others(busy_timeout: int) -> sqlite3.Connection:
+        connection = connect(busy_timeout)
+        connection.execute("PRAGMA schema_version").fetchall()
+        engine.close()
+        return connection
+
+    monkeypatch.setattr(engine, "_connect", connect_and_lose_the_others)
+    add(engine.write, "miguel")
+    assert closed == []
 
 
 def test_the_header_is_opened_once_and_closed_after_the_last_connection(
@@ -136,7 +158,7 @@ def write_and_close(path: Path) -> None:
 def test_what_sqlite_itself_does_to_a_file_never_sets_its_counter_back(
     watch: Watch, path: Path
 ) -> None:
-    opened = watch.open()
+    opened = watch.open(watch.open_header())
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         for number in range(3):
             other.execute(
