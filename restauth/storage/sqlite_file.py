@@ -71,8 +71,10 @@ def find_write_fault(path: Path) -> str | None:
     uses_effective_ids = os.access in os.supports_effective_ids
     real = Path(os.path.realpath(path))
     beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
-    for each in (path, *filter(Path.exists, beside), real.parent):
-        if not os.access(each, os.W_OK, effective_ids=uses_effective_ids):
+    for each in (path, *beside, real.parent):
+        is_writable = os.access(each, os.W_OK, effective_ids=uses_effective_ids)
+        # In this order: the files beside it go when the last connection of another process goes.
+        if not is_writable and each.exists():
             return f"The database {path} cannot be used: {each} is read-only for this user."
     return None
 
@@ -166,7 +168,10 @@ def check_modes(path: Path) -> Iterator[Finding]:
 
 def _check_wal(path: Path) -> Iterator[Finding]:
     wal = Path(os.path.realpath(path) + "-wal")
-    size = wal.stat().st_size if wal.exists() else 0
+    try:
+        size = wal.stat().st_size
+    except FileNotFoundError:
+        return
     if size > LARGE_WAL:
         yield Finding(
             "warning",

@@ -174,6 +174,26 @@ def test_what_cannot_be_written_is_refused_at_the_start_and_found_by_a_check(
     assert levels(made) == ["ok"]
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_a_file_that_goes_while_it_is_looked_at_is_no_fault(
+    made: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """When another process closes its last connection."""
+    beside = made.with_name(made.name + suffix)
+    beside.touch()
+    access = os.access
+
+    def access_late(path: Path, mode: int, **keywords: bool) -> bool:
+        if path == beside:
+            beside.unlink()
+        return access(path, mode, **keywords)
+
+    monkeypatch.setattr(os, "access", access_late)
+    monkeypatch.setattr(os, "supports_effective_ids", {access_late})
+    assert sqlite_file.find_write_fault(made) is None
+    assert not beside.exists()
+
+
 @pytest.mark.parametrize("create", [True, False])
 def test_a_link_is_followed_to_a_directory_that_cannot_be_written(
     made: Path, open_sqlite: OpenSQLite, unprivileged: None, create: bool

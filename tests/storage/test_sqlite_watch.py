@@ -100,7 +100,7 @@ def test_a_header_that_cannot_be_opened_is_no_bug(
     path.touch()
     monkeypatch.setattr("restauth.storage.sqlite_watch.Header", refuse)
     with pytest.raises(StoreUnavailable) as caught:
-        Watch(path, identity_of(path)).open_header()
+        Watch(path, identity_of(path)[1:]).open_header()
     assert caught.value.cause == f"the database {path} cannot be read: Permission denied"
 
 
