@@ -275,8 +275,18 @@ class StoreContract:
         assert store.find_user(1) == account
         assert store.find_user(2) == SUSAN
         assert not store.add_session(session_of(MIGUEL, "late"), 1)
+        assert store.find_unchanged(MIGUEL) is None
+        assert store.find_unchanged(SUSAN) == SUSAN
         assert (session_ids(engine), code_users(engine)) == ({"s1"}, {2})
         assert counts(engine) == {("miguel", PEER): 1}  # the caller resets it, by its own name
+
+    def test_another_hash_of_the_same_password_and_other_roles_are_no_change_of_an_account(
+        self, store: Store
+    ) -> None:
+        assert store.renew_password_hash(1, MIGUEL.password_hash, "another hash")
+        store.change_roles(1, lambda _: ("admin",))
+        now = replace(MIGUEL, password_hash="another hash", roles=("admin",))
+        assert store.find_unchanged(MIGUEL) == now
 
     @pytest.mark.parametrize("name", ["password", "deletion"])
     def test_an_owner_changes_nothing_once_the_password_is_another_or_the_account_is_locked(
