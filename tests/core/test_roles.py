@@ -76,3 +76,6 @@ def test_one_text_is_no_list_of_roles() -> None:
     for arguments in ((("a",), "editor", ()), ((), (), "editor"), ("editor", (), ())):
         with pytest.raises(UnacceptableRoles):
             changed(*arguments)
+    for no_list in (None, 1, [["editor"]]):
+        with pytest.raises(UnacceptableRoles):
+            changed((), no_list, ())  # type: ignore[arg-type]
