@@ -76,9 +76,10 @@ class HashLimiter:
             self._queue.add(attempt)
             self._go_on()
             if len(self._at_work) + len(self._queue) > self._places:
-                # A client that tries again waits for no answer to its earlier request any more.
-                equals = self._equals_of(attempt)
-                refused = equals[0] if len(equals) > 1 else self._queue.find_last()
+                refused = self._queue.find_last()
+                if refused is attempt:
+                    # A client that tries again waits no longer for its earlier request.
+                    refused = next(iter(self._equals_of(attempt)), attempt)
                 self._queue.remove(refused)
                 refused.is_refused = True
                 refused.may_go_on.set()
