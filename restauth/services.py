@@ -38,8 +38,6 @@ from restauth.storage.rest_auth_file import RestAuthFile
 from restauth.storage.staging import open_staging
 from restauth.storage.store import Store
 
-_log = logging.getLogger("restauth")
-
 # One core stays free for clients that hold a token: a hash keeps a core busy for a quarter of a
 # second. More may wait, each with a thread of its own: a page with fifty images, or the users of a
 # site after a restart. A server needs more threads than their sum (see `cli.server`).
@@ -212,7 +210,7 @@ def start_services(
         key_file.find_place_fault(settings.key_file),
     ):
         if fault:
-            _log.warning(fault)
+            _log.warning("%s", fault)
     for finding in engines.check_modes(settings.database):
         _log.warning("%s", finding.text)
     resources = services._resources  # noqa: SLF001 - this file builds it

@@ -108,9 +108,8 @@ def network_of(peer: str, prefix: int = 64) -> str:
     WIDE_PREFIX, those of one site."""
     address = peers.parse(peer)
     if address is None:
-        return (
-            peer[: peers.MAX_LENGTH] or "-"
-        )  # a Unix socket has no address; empty would mean any network
+        # A Unix socket has no address, and an empty network would mean any network.
+        return peer[: peers.MAX_LENGTH] or "-"
     if isinstance(address, IPv4Address):
         return str(address)
     return str(ip_network((address, prefix), strict=False).network_address)
