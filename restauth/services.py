@@ -30,7 +30,7 @@ from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
 from restauth.errors import NotReady, UnusableKeyRing, UnusableStore
 from restauth.records import OPERATOR
-from restauth.settings import Settings
+from restauth.settings import Settings, is_postgres
 from restauth.storage import engines, key_file
 from restauth.storage.key_file import KeyFile
 from restauth.storage.log_file import LogFile
@@ -107,8 +107,8 @@ class Services:
 
     def describe_new(self) -> str:
         """Of a database that was made now, what the operator should know."""
-        path = Path(self.settings.database).absolute()
-        return f"There was no database {path}: a new one is made, without users."
+        shown = engines.show(self.settings.database)
+        return f"There was no database {shown}: a new one is made, without users."
 
     def close(self) -> None:
         """Close the files. Another service on the same database can go on."""
@@ -273,8 +273,10 @@ def build_keys(
 
 def build_audit(settings: Settings, clock: Callable[[], int] = now) -> AuditLog:
     """The audit log alone; its file is opened at the first event."""
-    path, database = Path(settings.audit_log), Path(settings.database)
-    return AuditLog(LogFile(path, database) if settings.audit_log else None, clock)
+    path, beside = Path(settings.audit_log), settings.key_file
+    if not is_postgres(settings.database):
+        beside = Path(settings.database)
+    return AuditLog(LogFile(path, beside) if settings.audit_log else None, clock)
 
 
 def build_hasher(settings: Settings, hash_cost: int | None = None) -> Hasher:

@@ -47,9 +47,12 @@ _SERVICE_LINK = re.compile(
 )
 
 
-def _setting(default: str, parse: Callable[[str], object], help: str) -> Any:
+def _setting(
+    default: str, parse: Callable[[str], object], help: str, *, is_secret: bool = False
+) -> Any:
     """A row: the default is a text, as the guide shows it and as the parser reads it."""
-    return field(default=parse(default), metadata={"text": default, "parse": parse, "help": help})
+    metadata = {"text": default, "parse": parse, "help": help}
+    return field(default=parse(default), metadata=metadata, repr=not is_secret)
 
 
 def _path(text: str) -> Path:
@@ -59,9 +62,39 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+_TEXT = r"(?:[^/?#@:,\[\]%\s]|%[0-9A-Fa-f]{2})*"
+_SERVER = rf"(?:{_TEXT}|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_POSTGRES = re.compile(
+    rf"(?P<scheme>postgres(?:ql)?://)(?:{_TEXT}(?::{_TEXT})?@)?"
+    rf"(?P<place>{_SERVER}(?:,{_SERVER})*(?:/{_TEXT})?)(?:\?(?:[^#%\s]|%[0-9A-Fa-f]{{2}})*)?"
+)
+
+
+def is_postgres(database: str) -> bool:
+    """Whether the setting `database` names a PostgreSQL database. Else it names an SQLite file."""
+    return database.startswith(("postgres://", "postgresql://"))
+
+
+def without_secret(database: str) -> str:
+    """The database as messages may show it: of a URL, the servers and the name, without user,
+    password and options."""
+    if "://" not in database:
+        return database
+    url = _POSTGRES.fullmatch(database)
+    return url["scheme"] + url["place"] if url else database.partition("://")[0] + "://***"
+
+
 def _database(text: str) -> str:
+    if is_postgres(text):
+        if not _POSTGRES.fullmatch(text):
+            raise ValueError(
+                "not of the form postgresql://USER:PASSWORD@HOST:PORT/NAME?OPTIONS, where other "
+                "characters than letters, digits and -._~ are percent-encoded"
+            )
+        return text
     if "://" in text or text == ":memory:":
-        raise ValueError("not a file name: this version keeps users in an SQLite file")
+        raise ValueError("not the name of an SQLite file, and not postgresql://HOST/NAME")
     return str(_path(text))
 
 
@@ -203,7 +236,11 @@ class Settings:
     """All settings, parsed. Durations are in seconds."""
 
     database: str = _setting(
-        "restauth.db", _database, "the SQLite file with the users; created at the first start"
+        "restauth.db",
+        _database,
+        "the SQLite file with the users, created at the first start; or a PostgreSQL database, "
+        "postgresql://USER:PASSWORD@HOST/NAME",
+        is_secret=True,
     )
     key_file: Path = _setting(
         "restauth.keys",
@@ -302,8 +339,13 @@ class Row:
     name: str
     default: str
     help: str
-    value: str
+    value: str = field(repr=False)
     source: Literal["default", "environment", "keyword"]
+
+    @property
+    def shown(self) -> str:
+        """The value without a password."""
+        return without_secret(self.value) if self.name == "database" else self.value
 
 
 NAMES = tuple(setting.name for setting in fields(Settings))
@@ -364,7 +406,7 @@ def load(environ: Mapping[str, str], keywords: Mapping[str, object] | None = Non
             values[row.name] = parse(row.value)
         except ValueError as error:
             where = PREFIX + row.name.upper() if row.source == "environment" else row.name
-            raise InvalidSetting(f"{where} is {row.value!r}: {error}.") from None
+            raise InvalidSetting(f"{where} is {row.shown!r}: {error}.") from None
     _refuse_one_file_for_two({name: values[name] for name in _FILES if values[name]})
     return Settings(**values)
 

@@ -25,6 +25,7 @@ from restauth.records import Account, Caller, Client, User
 from restauth.services import Services, build_services
 from restauth.testing import Clock
 from restauth.web.app import App
+from tests.postgres import PostgresServer, run_server
 
 CLIENT = Client("192.0.2.7", "test")  # RFC 5737: for examples, not globally routable
 PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up
@@ -53,6 +54,13 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The RESTAUTH_* variables of the developer must not change what a test sees."""
     for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of a run that need one."""
+    with run_server() as server:
+        yield server
 
 
 @pytest.fixture

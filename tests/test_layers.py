@@ -28,7 +28,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "storage": (
         "storage.schema", "storage.engine", "storage.private_files", "storage.writer_queue",
         "storage.sqlite_watch", "storage.sqlite_file", "storage.sqlite_restore",
-        "storage.sqlite", "storage.engines", "storage.key_file", "storage.common_passwords",
+        "storage.sqlite", "storage.postgres_database", "storage.postgres", "storage.engines",
+        "storage.key_file", "storage.common_passwords",
         "storage.rest_auth_file", "storage.staging", "storage.store", "storage.log_file",
     ),
     "domain": (
@@ -116,14 +117,11 @@ def test_core_and_storage_do_not_import_each_other() -> None:
 
 
 def test_only_engines_knows_an_engine_by_name() -> None:
-    """The seam for a second database."""
-    named = {
-        f"storage.{name}" for name in ("sqlite", "sqlite_file", "sqlite_restore", "sqlite_watch")
-    }
-    assert {m for m in MODULES if inside(m) & named} == {"storage.engines", *named} - {
-        "storage.sqlite_file",
-        "storage.sqlite_watch",
-    }
+    """And an engine knows no other one."""
+    families = ("sqlite", "postgres")
+    for family in families:
+        named = {module for module in MODULES if module.startswith(f"storage.{family}")}
+        assert {m for m in MODULES if inside(m) & named} <= {"storage.engines", *named}
 
 
 def test_core_is_pure() -> None:
@@ -145,6 +143,7 @@ def test_a_library_is_known_to_one_file() -> None:
             "storage.rest_auth_file storage.sqlite storage.sqlite_file storage.sqlite_restore "
             "storage.staging"
         ),
+        "psycopg": "storage.postgres storage.postgres_database",
         "fcntl": "storage.key_file",
         "argparse": "cli.command cli.main cli.users",
         "waitress": "cli.server",
@@ -210,6 +209,7 @@ def test_each_module_has_a_mirror() -> None:
 
 SQL_FILES = {
     "storage.store", "storage.schema", "storage.sqlite", "storage.sqlite_file",
+    "storage.postgres", "storage.postgres_database",
     "storage.rest_auth_file", "storage.staging",
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from restauth.settings import (
     describe,
     load,
     read_flag,
+    without_secret,
 )
 
 
@@ -85,6 +86,14 @@ GOOD: list[tuple[str, str, object]] = [
     *((name, text, text) for name in QUOTED for text in ("Staff only!", "x" * 255)),
     ("database", "/var/lib/restauth/users.db", "/var/lib/restauth/users.db"),
     ("database", "ünïcode and blanks.db", "ünïcode and blanks.db"),
+    *(
+        ("database", url, url)
+        for url in (
+            "postgresql:///users",
+            "postgres://ada:p%40ss@a.example,[2001:db8::1]:5433/users?sslmode=verify-full",
+            "postgresql://?service=users",
+        )
+    ),
     ("key_file", "../keys", Path("../keys")),
     ("audit_log", "audit.log", "audit.log"),
     ("audit_log", "", ""),
@@ -99,7 +108,7 @@ GOOD: list[tuple[str, str, object]] = [
 ]
 
 NO_HOST = ("[127.0.0.1]", "[:]", "[12345::]", "[::1]:65536", "a.example:99999")  # of a URI
-NO_FILE = ("", ".", "/", "users\0.db", "postgresql://localhost/users")
+NO_FILE = ("", ".", "/", "users\0.db")
 BAD: dict[str, tuple[str, ...]] = {
     **{name: (str(low - 1), str(high + 1)) for name, (low, high) in RANGES.items()},
     # Python's own spellings, digits that are not ASCII, and more of them than int() reads.
@@ -147,6 +156,41 @@ BAD: dict[str, tuple[str, ...]] = {
         *(f"http://{host}" for host in NO_HOST),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("users.db", "users.db"),
+        ("postgresql://ada:hunter2@h/users", "postgresql://h/users"),
+        ("postgresql://ada:hunter2@a:1,[::1]:2/users", "postgresql://a:1,[::1]:2/users"),
+        ("postgresql://h/users?user=ada&password=hunter2", "postgresql://h/users"),
+        ("postgresql://ada:hunter%402@/users", "postgresql:///users"),
+        *(
+            (f"postgresql://{rest}", "postgresql://***")
+            for rest in (
+                "ada:hunter/2@h/users",
+                "ada:hunter?2@h/users",
+                "ada:hunter#2@h/users",
+                "ada:hunter%2@h/users",
+                "ada:hunter@hunter2@h/users",
+                "ada:hunter2",
+                "h/users#hunter2",
+            )
+        ),
+        ("mysql://ada:hunter2@h/users", "mysql://***"),
+    ],
+)
+def test_a_database_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert without_secret(url) == shown
+    (row, *_) = describe({}, {"database": url})
+    assert row.shown == shown
+    assert "hunter" not in repr(row)
+    if shown.endswith("***"):
+        assert "hunter" not in refusal_of({}, {"database": url})
+        assert "hunter" not in refusal_of({variable("database"): url})
+    else:
+        assert "hunter" not in repr(load({}, {"database": url}))
 
 
 def test_the_tables_have_every_setting() -> None:

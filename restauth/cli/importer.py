@@ -13,7 +13,7 @@ from restauth.cli.output import printable, remark, say
 from restauth.domain import importer
 from restauth.errors import UnusableStore
 from restauth.services import build_hasher, build_services
-from restauth.settings import Settings
+from restauth.settings import Settings, without_secret
 from restauth.storage import engines
 from restauth.storage.rest_auth_file import RestAuthFile, open_rest_auth_file
 from restauth.storage.staging import open_staging
@@ -52,9 +52,8 @@ def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
             users.check(source, importer.NoAccounts(), _Progress())
             return users.report
     if not engines.is_up_to_date(settings.database):  # opening it would change it
-        raise UnusableStore(
-            f"The next start brings {settings.database} up to date: start restauth first."
-        )
+        shown = without_secret(settings.database)
+        raise UnusableStore(f"The next start brings {shown} up to date: start restauth first.")
     with build_services(settings, create=False) as services:
         return services.import_users(source, _Progress(), dry_run=True)
 

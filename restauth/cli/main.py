@@ -107,6 +107,6 @@ def _settings(arguments: Arguments) -> int:
     print_table(
         arguments.json,
         ("name", "value", "source", "help"),
-        ((row.name, row.value, row.source, row.help) for row in rows),
+        ((row.name, row.shown, row.source, row.help) for row in rows),
     )
     return 0

@@ -17,7 +17,7 @@ from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
 from restauth.services import start_services
-from restauth.settings import Settings
+from restauth.settings import Settings, without_secret
 from restauth.web.server_refusals import refuse
 
 
@@ -72,7 +72,7 @@ class _LateService(ExitStack):
 def _announce(settings: Settings, options: dict[str, Any], addresses: list[str]) -> None:
     say(
         f"restauth {__version__} serves {' '.join(addresses)} "
-        f"(database {settings.database}, key ring {settings.key_file}, "
+        f"(database {without_secret(settings.database)}, key ring {settings.key_file}, "
         f"registration {settings.registration}, password policy {settings.password_policy})",
         flush=True,
     )

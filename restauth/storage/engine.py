@@ -1,7 +1,7 @@
 """What a database must promise, so that the store can stand on it.
 
-Rule: no SQL here and no database by name. `sqlite` is one implementation; the contract tests of
-`tests/storage/test_engine.py` run on each. Statements are text with named parameters (`:name`).
+Rule: no SQL here and no database by name. `sqlite` and `postgres` implement it; the contract tests
+of `tests/storage/test_engine.py` run on each. Statements are text with named parameters (`:name`).
 Every failure of the database has one name, `StoreUnavailable`. A failure that passes when the
 transaction is run again never reaches the caller.
 """
@@ -51,7 +51,7 @@ class Engine(Protocol):
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy to a new private file, while others read and write. Raises
-        UnusableFile, and then leaves no file."""
+        UnusableFile, and then leaves no file; always, where the database has a program for it."""
 
     def close(self) -> None:
         """Close the idle connections. The next statement opens a connection again."""

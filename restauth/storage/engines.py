@@ -1,7 +1,8 @@
 """Which engine the setting `database` names.
 
 Rule: the one file that knows the engines by name. All other code knows the contract of
-`storage.engine`. The setting is the name of an SQLite file.
+`storage.engine`. The setting is the name of an SQLite file, or the URL of a PostgreSQL database.
+What PostgreSQL needs is imported for such a URL alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from restauth.errors import UnusableStore
 from restauth.records import Finding
+from restauth.settings import is_postgres, without_secret
 from restauth.storage import sqlite_file, sqlite_restore
 from restauth.storage.engine import Engine
 from restauth.storage.sqlite import SQLite
@@ -19,47 +21,80 @@ def open_engine(database: str, *, create: bool) -> Engine:
 
     Raises UnusableStore.
     """
+    if is_postgres(database):
+        from restauth.storage.postgres import PostgreSQL  # noqa: PLC0415 - which needs an extra
+
+        return PostgreSQL(database, create=create)
     if not create and not exists(database):
         raise UnusableStore(
-            f"There is no database {Path(database).absolute()}: set RESTAUTH_DATABASE to that of "
+            f"There is no database {show(database)}: set RESTAUTH_DATABASE to that of "
             "the service, or make one: restauth serve, or restauth user add --create."
         )
     return SQLite(Path(database), create=create)
 
 
 def exists(database: str) -> bool:
-    """Whether there is such a database."""
+    """Whether there is such a database, with tables of ours if it is PostgreSQL's. Raises
+    UnusableStore."""
+    if is_postgres(database):
+        from restauth.storage import postgres_database  # noqa: PLC0415 - which needs an extra
+
+        return postgres_database.read_version(database) > 0
     return Path(database).exists()
 
 
 def is_lost(database: str, made_after: Path) -> bool:
     """Whether the database has gone or was emptied, because `made_after` exists: a start makes that
-    file when the database is ready."""
-    return sqlite_file.is_lost(Path(database), made_after)
+    file when the database is ready. On a PostgreSQL database, each machine has such a file, from
+    its first start on."""
+    return not is_postgres(database) and sqlite_file.is_lost(Path(database), made_after)
 
 
 def find_place_fault(database: str) -> str | None:
     """Why what is written may be lost, although it is written."""
-    return sqlite_file.find_place_fault(Path(database))
+    return None if is_postgres(database) else sqlite_file.find_place_fault(Path(database))
 
 
 def is_up_to_date(database: str) -> bool:
     """Whether an existing database has the newest schema; it is not changed. Raises
     UnusableStore."""
+    if is_postgres(database):
+        from restauth.storage import postgres_database  # noqa: PLC0415 - which needs an extra
+
+        return postgres_database.is_up_to_date(database)
     return sqlite_file.is_up_to_date(Path(database))
 
 
 def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
     """Put a copy in the place of the database. `before` is called when nothing but the replacement
     is left to do. Raises UnusableStore, UnusableFile; then nothing was replaced."""
+    if is_postgres(database):
+        raise UnusableStore(
+            f"{show(database)} is restored by pg_restore; then restauth key rotate --revoke ends "
+            "the tokens that the copy would bring back."
+        )
     sqlite_restore.restore(Path(database), copy, before)
 
 
 def check_modes(database: str) -> Iterator[Finding]:
     """Whether other users can read or write the database."""
-    return sqlite_file.check_modes(Path(database))
+    if not is_postgres(database):
+        yield from sqlite_file.check_modes(Path(database))
 
 
 def check(database: str) -> Iterator[Finding]:
     """What the operator should know of the database; it is not changed."""
-    return sqlite_file.check(Path(database))
+    if is_postgres(database):
+        try:
+            from restauth.storage import postgres_database  # noqa: PLC0415 - which needs an extra
+
+            yield from postgres_database.check(database)
+        except UnusableStore as error:
+            yield Finding("error", str(error))
+    else:
+        yield from sqlite_file.check(Path(database))
+
+
+def show(database: str) -> str:
+    """The database, as messages show it: a file with its directory, a URL without its secrets."""
+    return without_secret(database) if is_postgres(database) else str(Path(database).absolute())

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from restauth.storage.postgres import PostgreSQL
 from restauth.storage.sqlite import SQLite
-from tests.storage.system import OpenSQLite
+from tests.postgres import PostgresServer, Relay
+from tests.storage.system import OpenPostgres, OpenSQLite
 
 NOBODY = 65_534
 
@@ -28,6 +30,28 @@ def open_sqlite(path: Path) -> Iterator[OpenSQLite]:
             return stack.enter_context(closing(engine))
 
         yield open
+
+
+@pytest.fixture
+def open_postgres(postgres: PostgresServer) -> Iterator[OpenPostgres]:
+    """Each call opens an engine of its own on the database of a name, as a process does."""
+    schemas: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def open(name: str = "restauth", *, create: bool = True, **options: str) -> PostgreSQL:
+            if name not in schemas:
+                schemas[name] = postgres.new_schema()
+            engine = PostgreSQL(postgres.url(schemas[name], **options), create=create)
+            return stack.enter_context(closing(engine))
+
+        yield open
+
+
+@pytest.fixture
+def relay(postgres: PostgresServer) -> Iterator[Relay]:
+    """Give its port to `open_postgres`."""
+    with closing(Relay(postgres)) as relay:
+        yield relay
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from restauth.storage.engine import Execute
+from restauth.storage.postgres import PostgreSQL
 from restauth.storage.sqlite import SQLite
 
 SPAWN = get_context("spawn")
@@ -25,6 +26,7 @@ INSERT = """
 """
 
 OpenSQLite = Callable[..., SQLite]
+OpenPostgres = Callable[..., PostgreSQL]
 
 
 def add(execute: Execute, name: str) -> None:

@@ -7,13 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event, Semaphore
 
+import psycopg
 import pytest
 
 from restauth.errors import UnusableFile
 from restauth.storage import sqlite
 from restauth.storage.engine import MAX_WRITERS, Engine, Execute
 from restauth.storage.sqlite import SQLite
-from tests.storage.system import INSERT, OpenSQLite, add, mode, names
+from tests.storage.system import INSERT, OpenPostgres, OpenSQLite, add, mode, names
 
 OpenEngine = Callable[..., Engine]
 
@@ -23,10 +24,6 @@ class EngineContract:
     with our tables, whose writers wait for each other as long as they must."""
 
     driver_error: type[Exception]  # what a wrong statement raises: a bug, not a failed machine
-
-    def names_in(self, backup: Path) -> list[str]:
-        """The users in a backup."""
-        raise NotImplementedError
 
     @pytest.fixture
     def engine(self, open_engine: OpenEngine) -> Engine:
@@ -173,6 +170,15 @@ class EngineContract:
         engine.close()
         assert names(engine.read) == ["ada", "susan"]
 
+
+class TestSQLite(EngineContract):
+    driver_error = sqlite3.Error
+
+    @pytest.fixture
+    def open_engine(self, open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch) -> OpenEngine:
+        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 60_000)  # a slow disk must not decide
+        return open_sqlite
+
     def test_a_backup_while_others_write_is_consistent_and_private(
         self, engine: Engine, other: Engine, tmp_path: Path, no_umask: None
     ) -> None:
@@ -200,7 +206,8 @@ class EngineContract:
 
         written = names(engine.read)
         for number, target in enumerate(targets, start=1):
-            copied = self.names_in(target)
+            with closing(SQLite(target, create=False)) as copy:
+                copied = names(copy.read)
             assert copied == written[: len(copied)]
             assert len(copied) >= 2 * number
             assert len(copied) % 2 == 0
@@ -218,14 +225,14 @@ class EngineContract:
         assert not (tmp_path / "nowhere").exists()
 
 
-class TestSQLite(EngineContract):
-    driver_error = sqlite3.Error
+class TestPostgreSQL(EngineContract):
+    driver_error = psycopg.Error
 
     @pytest.fixture
-    def open_engine(self, open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch) -> OpenEngine:
-        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 60_000)  # a slow disk must not decide
-        return open_sqlite
+    def open_engine(self, open_postgres: OpenPostgres) -> OpenEngine:
+        return open_postgres
 
-    def names_in(self, backup: Path) -> list[str]:
-        with closing(SQLite(backup, create=False)) as copy:
-            return names(copy.read)
+    def test_a_backup_is_made_by_another_program(self, engine: Engine, tmp_path: Path) -> None:
+        with pytest.raises(UnusableFile, match="pg_dump"):
+            engine.backup(tmp_path / "copy")
+        assert list(tmp_path.iterdir()) == []

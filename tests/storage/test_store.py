@@ -17,7 +17,7 @@ from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.engine import Engine, Execute, Result, Row
 from restauth.storage.store import MAX_SESSIONS, FailureCounts, Importing, Store
-from tests.storage.system import OpenSQLite
+from tests.storage.system import OpenPostgres, OpenSQLite
 from tests.storage.test_engine import OpenEngine
 
 NOW = 1_800_000_000
@@ -835,6 +835,12 @@ class TestOnAnEngineThatRunsWorkTwice(TestSQLite):
     @pytest.fixture
     def engine(self, open_engine: OpenEngine) -> Engine:
         return RunsTwice(open_engine())
+
+
+class TestPostgreSQL(StoreContract):
+    @pytest.fixture
+    def open_engine(self, open_postgres: OpenPostgres) -> OpenEngine:
+        return open_postgres
 
 
 def test_no_statement_reads_a_table_from_end_to_end(
