@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, Diagnostic, SerializationFailure
 from psycopg.pq import TransactionStatus
 
 from restauth.errors import StoreUnavailable, UnusableFile, UnusableStore
@@ -156,7 +156,10 @@ class _Transaction:
 
     def commit(self) -> None:
         """When the connection is lost now, the transaction has perhaps taken effect, so it is not
-        run again. Raises StoreUnavailable, psycopg.Error."""
+        run again. Neither is it acknowledged where the server warns: its wait for a standby was
+        cancelled, and a failover would lose it. Raises StoreUnavailable, psycopg.Error."""
+        warnings: list[Diagnostic] = []
+        self._connection.add_notice_handler(warnings.append)
         try:
             self._connection.execute("COMMIT")
         except _CONFLICTS:
@@ -165,6 +168,10 @@ class _Transaction:
             if _is_operational(error):
                 raise StoreUnavailable(f"no answer to a commit: {first_line(error)}") from None
             raise
+        finally:
+            self._connection.remove_notice_handler(warnings.append)
+        if warnings:
+            raise StoreUnavailable(f"a commit in doubt: {warnings[0].message_primary}")
 
     def roll_back(self) -> None:
         """Undo it. Where the connection is lost, the server does."""
@@ -261,7 +268,8 @@ class PostgreSQL:
             except psycopg.Error as error:
                 if not _is_operational(error):
                     raise
-                if time.monotonic() > deadline or not self._may_pass(error):
+                # In this order: of a server that did not answer in time, no connection is kept.
+                if not self._may_pass(error) or time.monotonic() > deadline:
                     raise StoreUnavailable(first_line(error)) from None
 
     def _may_pass(self, error: psycopg.Error) -> bool:
