@@ -142,19 +142,22 @@ class Program:
 class Postgres:
     """One server, with a database of ours."""
 
-    def __init__(self, directory: Path, port: int) -> None:
-        self.directory, self.port = directory, port
+    def __init__(self, directory: Path, port: int, largest_file: int | None) -> None:
+        self.port = port
         self.data = directory / "data"
-        self._program = Program(
-            directory, "postgres", server_program("postgres"), "-D", str(self.data)
-        )
+        limit = ("prlimit", f"--fsize={largest_file}") if largest_file else ()
+        command = (*limit, server_program("postgres"), "-D", str(self.data))
+        self._program = Program(directory, "postgres", *command)
 
     @classmethod
     @contextmanager
-    def running(cls, hba: str = OPEN, **settings: str) -> Iterator["Postgres"]:
-        """A new server, with these settings of its own."""
+    def running(
+        cls, hba: str = OPEN, *, largest_file: int | None = None, **settings: str
+    ) -> Iterator["Postgres"]:
+        """A new server, with these settings of its own. A disk is full where a file has the size
+        that is given."""
         with directory() as place:
-            server = cls(place, *free_ports(1))
+            server = cls(place, *free_ports(1), largest_file)
             server._make(hba, settings)
             with server.ended():
                 server.start()
@@ -171,12 +174,18 @@ class Postgres:
             self.kill()
 
     def _make(self, hba: str, settings: dict[str, str]) -> None:
-        options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8")
+        options = (
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--wal-segsize=1",
+        )
         run_as_user(server_program("initdb"), "-D", str(self.data), "--no-sync", *options)
         write(self.data / "pg_hba.conf", _HBA + hba + "\n")
-        self.configure(port=str(self.port), **_SETTINGS, **settings)
+        self.configure({"port": str(self.port), **_SETTINGS, **settings})
 
-    def configure(self, **settings: str) -> None:
+    def configure(self, settings: dict[str, str]) -> None:
         """Add to the configuration; the next start reads it."""
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
@@ -207,6 +216,11 @@ class Postgres:
         kill_all(self.data)
         self._program.kill()
 
+    def send_to_all(self, number: int) -> None:
+        """Send the signal to all its processes."""
+        for each in processes_of(self.data):
+            os.kill(each, number)
+
 
 def run_as_user(*command: str) -> None:
     done = subprocess.run(
@@ -231,18 +245,25 @@ def answers(port: int) -> bool:
     return True
 
 
-def kill_all(data: Path) -> None:
-    """Kill the server of a data directory, and what it has started. Its file names its process."""
-    with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+def processes_of(data: Path) -> list[int]:
+    """The server of a data directory, which has noted its number there, and what it has started."""
+    try:
         number = int((data / "postmaster.pid").read_text().split()[0])
-        if Path(f"/proc/{number}/cwd").readlink() != data:
-            return  # the number went to another process
+        is_it = Path(f"/proc/{number}/cwd").readlink() == data  # or the number has gone to another
         children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
-        for each in (number, *map(int, children)):
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
-        for each in (number, *map(int, children)):
-            wait_for_end(each)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [number, *map(int, children)] if is_it else []
+
+
+def kill_all(data: Path) -> None:
+    """`kill -9` of the server of that directory, and wait for its end."""
+    numbers = processes_of(data)
+    for number in numbers:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    for number in numbers:
+        wait_for_end(number)
 
 
 def wait_for_end(number: int) -> None:
