@@ -1,10 +1,11 @@
-"""Clients of several processes of the service, and what they were promised.
+"""Clients of several processes of the service, what they were promised, and how a database fails.
 
 Rule: a write that was answered by 2xx is acknowledged, and must last. One that was answered by 503
 may have taken effect, so nothing is expected of it. Every other answer is a fault.
 """
 
 import json
+import random
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -15,7 +16,7 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from tests.conftest import basic, bearer
-from tests.counterparts.postgres_servers import query
+from tests.counterparts.postgres_servers import Cluster, Postgres, query
 from tests.processes import Answer, Server, receive, send, until_deadline
 
 LOGINS = 80  # of an account: below the limit of live sessions, where the oldest one is ended
@@ -37,6 +38,18 @@ class Exchange(NamedTuple):
         return self.is_write and self.status < 300
 
 
+class Outage(NamedTuple):
+    """Seconds from the moment in which the database was killed."""
+
+    until_it_took_writes: float
+    until_all_wrote: float  # all processes of the service
+
+    @property
+    def delay(self) -> float:
+        """How much later than the database the service was back."""
+        return self.until_all_wrote - self.until_it_took_writes
+
+
 class Load:
     """Clients that register accounts, log in, use tokens and log out, as fast as they can."""
 
@@ -47,6 +60,7 @@ class Load:
         self.users: set[str] = set()
         self.live: dict[str, str] = {}  # tokens by their sessions
         self.ended: dict[str, str] = {}  # those whose end was acknowledged
+        self.ended_tokens: list[str] = []
         self._is_over = Event()
 
     @classmethod
@@ -82,15 +96,20 @@ class Load:
     def back_at(self, since: float) -> float:
         """When the last of the servers has acknowledged a write that was sent since then."""
         for _ in until_deadline():
-            firsts = {
-                each.server: each.ended
-                for each in reversed(list(self.exchanges))
-                if each.is_acknowledged and each.began >= since
-            }
-            if len(firsts) == len(self.servers):
-                return max(firsts.values())
+            assert not self.faults, self.faults[:2]
+            firsts = [
+                next((each.ended for each in self._written_at(server, since)), None)
+                for server in self.servers
+            ]
+            if None not in firsts:
+                return max(filter(None, firsts))
             sleep(PAUSE)
         raise AssertionError
+
+    def _written_at(self, server: Server, since: float) -> Iterator[Exchange]:
+        for each in list(self.exchanges):
+            if each.server is server and each.is_acknowledged and each.began >= since:
+                yield each
 
     @property
     def refused(self) -> list[Exchange]:
@@ -145,7 +164,9 @@ class _Client:
             self._ask("GET", "/api/resource", bearer(token), None, 200)
         elif self._ask("DELETE", "/api/token", bearer(token), None, 204):
             self._load.ended[session] = token
-            self._ask("GET", "/api/resource", bearer(token), None, 401)
+            self._load.ended_tokens.append(token)
+            for each in (token, random.choice(self._load.ended_tokens)):
+                self._ask("GET", "/api/resource", bearer(each), None, 401)
 
     def _ask(
         self,
@@ -183,3 +204,30 @@ class _Client:
 def _session_of(token: str) -> str:
     payload = token.split(".")[1]
     return str(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sid"])
+
+
+def crash(server: Postgres, load: Load) -> Outage:
+    """Kill a server, start it again, and wait for the service."""
+    server.kill()
+    killed_at = monotonic()
+    server.start()
+    return _outage(load, killed_at)
+
+
+def fail_over(cluster: Cluster, load: Load) -> Outage:
+    """Kill the primary and its Patroni, and wait for another primary, and for the service. Then the
+    killed one comes back as a standby."""
+    last = cluster.primary
+    last.kill()
+    killed_at = monotonic()
+    assert cluster.primary is not last
+    outage = _outage(load, killed_at)
+    last.start()
+    cluster.wait_until_whole()
+    return outage
+
+
+def _outage(load: Load, killed_at: float) -> Outage:
+    """Of a database that takes writes again since this moment."""
+    took_writes_at = monotonic()
+    return Outage(took_writes_at - killed_at, load.back_at(killed_at) - killed_at)
