@@ -242,9 +242,9 @@ def receive(connection: HTTPConnection) -> Answer:
     return Answer(response.status, headers, response.read())
 
 
-def until_deadline() -> Iterator[None]:
+def until_deadline(patience: float = PATIENCE) -> Iterator[None]:
     """For a loop that asks until it gets another answer: it ends, as a failure, in any case."""
-    deadline = monotonic() + PATIENCE
+    deadline = monotonic() + patience
     while monotonic() < deadline:
         yield
     raise AssertionError("asked in vain")

@@ -27,6 +27,7 @@ from tests.processes import PATIENCE, until_deadline
 
 ROLE, DATABASE = "restauth", "restauth"
 POLL = 0.02  # seconds
+LONGEST_PROMOTION = 60  # seconds
 _PORTS = range(20_000, 32_000)  # below those that the system gives to clients
 # Without it, a server that is started at the same time as the last one ends could take its place.
 _AS_USER = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
@@ -183,7 +184,16 @@ class Postgres:
         )
         run_as_user(server_program("initdb"), "-D", str(self.data), "--no-sync", *options)
         write(self.data / "pg_hba.conf", _HBA + hba + "\n")
+        if settings.get("ssl") == "on":
+            self._make_certificate()
         self.configure({"port": str(self.port), **_SETTINGS, **settings})
+
+    def _make_certificate(self) -> None:
+        """For the address alone, and trusted by itself."""
+        names = ("-subj", "/CN=postgresql", "-addext", "subjectAltName=IP:127.0.0.1")
+        files = ("-keyout", str(self.data / "server.key"), "-out", str(self.data / "server.crt"))
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        run_as_user(program("openssl"), "req", "-x509", *curve, *names, *files)
 
     def configure(self, settings: dict[str, str]) -> None:
         """Add to the configuration; the next start reads it."""
@@ -329,11 +339,12 @@ class Member:
                 "connect_address": f"127.0.0.1:{self._rest}",
             },
             "bootstrap": {
-                # Short times: a dead primary is replaced within `ttl` seconds.
+                # Short times, so that a dead primary is replaced within seconds. Newer versions
+                # of Patroni raise `ttl` to 20.
                 "dcs": {
-                    "ttl": 4,
+                    "ttl": 5,
                     "loop_wait": 1,
-                    "retry_timeout": 3,
+                    "retry_timeout": 2,
                     "synchronous_mode": True,
                     "postgresql": {"use_pg_rewind": True, "use_slots": True},
                 },
@@ -420,7 +431,7 @@ class Cluster:
     @property
     def primary(self) -> Member:
         """Wait for the one that takes writes."""
-        for _ in until_deadline():
+        for _ in until_deadline(LONGEST_PROMOTION):
             for member in self.members:
                 if member.ask("SELECT pg_is_in_recovery()") == [(False,)]:
                     return member

@@ -13,7 +13,7 @@ from tests.counterparts.postgres_servers import Cluster, Postgres
 from tests.processes import Server
 
 ROUNDS = 2
-WRITES = 500  # before each round, and after the last
+WRITES = 300  # before each round, and after the last
 
 
 @contextmanager
