@@ -158,7 +158,8 @@ class Postgres:
         """A new server, with these settings of its own. A disk is full where a file has the size
         that is given."""
         with directory() as place:
-            server = cls(place, *free_ports(1), largest_file)
+            (port,) = free_ports(1)
+            server = cls(place, port, largest_file)
             server._make(hba, settings)
             with server.ended():
                 server.start()

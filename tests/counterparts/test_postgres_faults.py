@@ -176,15 +176,26 @@ def test_a_server_that_cannot_be_used_is_a_503_until_it_can(
     served_again(*requests)
 
 
-def test_a_server_that_takes_no_writes_is_still_read(server: Postgres, site: Site) -> None:
-    def set_to(value: str) -> None:
-        server.admin(f"ALTER DATABASE {DATABASE} SET default_transaction_read_only = {value}")
-        cut(server)
+def test_no_session_is_kept_on_a_server_that_has_become_read_only(
+    server: Postgres, site: Site
+) -> None:
+    def set_read_only(value: str) -> None:
+        server.admin(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        server.admin("SELECT pg_reload_conf()")
 
-    set_to("on")
-    refused(*site.writes)
-    set_to("off")
-    served_again(*site.writes)
+    set_read_only("on")
+    try:
+        for _ in until_deadline():
+            if site.log_in().status_code == 503:
+                break
+        refused(*site.reads, *site.writes)
+        sessions = "SELECT pid FROM pg_stat_activity WHERE usename = 'restauth'"
+        for _ in until_deadline():
+            if server.admin(sessions) == []:
+                break
+    finally:
+        set_read_only("off")
+    served_again(*site.reads, *site.writes)
 
 
 def test_sessions_that_were_ended_while_idle_are_not_noticed(server: Postgres, site: Site) -> None:
