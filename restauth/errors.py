@@ -213,6 +213,14 @@ class StoreUnavailable(Unavailable):
     retry_after = 2
 
 
+class KeysUnavailable(Unavailable):
+    """Whether the token is valid is not known: its key may be in a key set that cannot be read."""
+
+    code = "keys_unavailable"
+    detail = "The keys that verify tokens cannot be read."
+    retry_after = 2
+
+
 class NotReady(Unavailable):
     """The store answers, but something else is not in order. The log and `restauth check` say what
     it is; the health check of the world does not."""

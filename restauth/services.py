@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
@@ -17,6 +18,7 @@ from restauth.core.access_tokens import AccessTokens
 from restauth.core.credential_cache import CredentialCache
 from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
+from restauth.core.keyring import Key
 from restauth.core.throttle import Throttle
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain import importer, password_rules
@@ -25,14 +27,16 @@ from restauth.domain.audit import AuditLog, Event
 from restauth.domain.authentication import Authentication
 from restauth.domain.identification import Identification
 from restauth.domain.keys import SigningKeys
+from restauth.domain.remote_keys import RemoteKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
-from restauth.errors import NotReady, UnusableKeyRing, UnusableStore
+from restauth.errors import InvalidSetting, NotReady, UnusableKeyRing, UnusableStore
 from restauth.records import OPERATOR
 from restauth.settings import Settings, is_postgres
 from restauth.storage import engines, key_file
 from restauth.storage.key_file import KeyFile
+from restauth.storage.key_url import KeyURL
 from restauth.storage.log_file import LogFile
 from restauth.storage.rest_auth_file import RestAuthFile
 from restauth.storage.staging import open_staging
@@ -157,10 +161,9 @@ def build_services(
         resources, throttle, hasher, audit, cache_duration=settings.credential_cache, clock=clock
     )
     identification = Identification(
-        keys,
+        partial(keys.find, duration=settings.token_duration),
         _build_tokens(settings),
         clock,
-        token_duration=settings.token_duration,
         store=store,
         authentication=authentication,
     )
@@ -207,7 +210,7 @@ def start_services(
     services = build_services(settings, create=True, clock=clock, hash_cost=hash_cost, share=True)
     for fault in (
         engines.find_place_fault(settings.database),
-        key_file.find_place_fault(settings.key_file),
+        key_file.find_place_fault(find_key_path(settings)),
     ):
         if fault:
             _log.warning("%s", fault)
@@ -219,15 +222,20 @@ def start_services(
     return services
 
 
-def restore(settings: Settings, copy: Path, clock: Callable[[], int] = now) -> None:
+def restore(
+    settings: Settings, copy: Path, clock: Callable[[], int] = now, *, is_revoked: bool = False
+) -> None:
     """Put a copy of the database in its place, and make all tokens invalid: sessions that were
-    ended after the copy was made live again in it. The server must not run.
+    ended after the copy was made live again in it. The server must not run. With `is_revoked` the
+    key ring stays: the operator has revoked its keys.
 
-    Raises UnusableStore, UnusableFile, UnusableKeyRing; then the database was not replaced.
+    Raises InvalidSetting, UnusableStore, UnusableFile, UnusableKeyRing; then the database was not
+    replaced.
     """
+    path = find_key_path(settings)
 
     def revoke() -> None:  # before: what is restored must not be served with the old keys
-        if os.path.lexists(settings.key_file):
+        if not is_revoked and os.path.lexists(path):
             build_keys(settings, clock).rotate(revoke=True)
 
     engines.restore(settings.database, copy, revoke)
@@ -236,7 +244,7 @@ def restore(settings: Settings, copy: Path, clock: Callable[[], int] = now) -> N
 def find_lost_users(settings: Settings) -> str | None:
     """The fault, when there is a key ring and the database that belongs to it has gone: a start
     would give their ids to other users."""
-    if not engines.is_lost(settings.database, settings.key_file):
+    if not engines.is_lost(settings.database, find_key_path(settings)):
         return None
     return (
         f"The database {settings.database} is missing or empty, but there is a key ring "
@@ -245,17 +253,31 @@ def find_lost_users(settings: Settings) -> str | None:
     )
 
 
+def find_key_path(settings: Settings) -> Path:
+    """The key file of a service. Raises InvalidSetting when there is an address in its place."""
+    if isinstance(settings.key_file, str):
+        raise InvalidSetting(
+            f"key_file is the address {settings.key_file}: only a guard with stateless can use one."
+        )
+    return settings.key_file
+
+
 def build_stateless(settings: Settings, clock: Callable[[], int] = now) -> Identification:
     """Identification by the keys alone, without a store.
 
     Raises UnusableKeyRing: no key ring is made, because a new one would verify nothing.
     """
-    keys = build_keys(settings, clock, signs=False)
+    keys: RemoteKeys | SigningKeys
+    if isinstance(settings.key_file, str):
+        keys = remote = RemoteKeys(KeyURL(settings.key_file), time.monotonic)
+        find_key: Callable[[str], Key | None] = remote.find
+    else:
+        keys = build_keys(settings, clock, signs=False)
+        find_key = partial(keys.find, duration=settings.token_duration)
+    keys.read()
     if not keys.ring.keys:
         raise UnusableKeyRing(f"The key ring {settings.key_file} has no key to verify with.")
-    return Identification(
-        keys, _build_tokens(settings), clock, token_duration=settings.token_duration
-    )
+    return Identification(find_key, _build_tokens(settings), clock)
 
 
 def build_keys(
@@ -265,10 +287,10 @@ def build_keys(
     *,
     signs: bool = True,
 ) -> SigningKeys:
-    """The keys alone, not read yet: commands on keys need no store."""
+    """The keys alone, not read yet: commands on keys need no store. Raises InvalidSetting."""
     audit = audit or build_audit(settings, clock)
     max_duration = max(settings.token_duration, settings.refresh_duration)
-    return SigningKeys(KeyFile(settings.key_file), clock, max_duration, audit, signs=signs)
+    return SigningKeys(KeyFile(find_key_path(settings)), clock, max_duration, audit, signs=signs)
 
 
 def build_audit(settings: Settings, clock: Callable[[], int] = now) -> AuditLog:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
@@ -83,6 +83,25 @@ def without_secret(database: str) -> str:
         return database
     url = _POSTGRES.fullmatch(database)
     return url["scheme"] + url["place"] if url else database.partition("://")[0] + "://***"
+
+
+def _key_file(text: str) -> Path | str:
+    """A Path; or a text, which is an address."""
+    if "://" not in text:
+        return _path(text)
+    url = urlsplit(text)
+    if not _is_host(url.netloc) or not re.fullmatch(r"[!-~]+", text) or re.search("[?#]", text):
+        raise ValueError("neither a file name nor the https address of a key set")
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname or "")):
+        raise ValueError("not an https address, and http is for this machine alone")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _database(text: str) -> str:
@@ -242,11 +261,11 @@ class Settings:
         "postgresql://USER:PASSWORD@HOST/NAME",
         is_secret=True,
     )
-    key_file: Path = _setting(
+    key_file: Path | str = _setting(
         "restauth.keys",
-        _path,
+        _key_file,
         "the key ring, a file with the signing keys (a private JWK Set); created at the first "
-        "start",
+        "start; for a guard with stateless, also a public JWK Set, or its https address",
     )
     base_url: str = _setting(
         "",

@@ -21,6 +21,7 @@ import webtest
 from restauth import AuthMiddleware, create_app, settings
 from restauth import services as services_module
 from restauth.core.jwk import MAX_TIME
+from restauth.core.keyring import ROTATION_GRACE
 from restauth.domain.resources import Resources
 from restauth.errors import (
     InvalidSetting,
@@ -105,7 +106,7 @@ def test_a_key_ring_that_cannot_be_made_stops_the_start_and_leaves_nothing_open(
     with pytest.raises(UnusableKeyRing, match="9999"):
         build_services(here, create=True, clock=lambda: MAX_TIME + 1)
     gc.collect()
-    assert not here.key_file.exists()
+    assert not Path(here.key_file).exists()
 
 
 def test_a_key_ring_that_cannot_be_used_stops_the_start_before_a_database_is_made(
@@ -537,7 +538,7 @@ def test_a_retired_key_is_kept_as_long_as_the_longest_lived_token(
     keys = make_services(token_duration=token_duration, refresh_duration=refresh_duration).keys
     kept = keys.ring.signing_key.kid
     keys.rotate(revoke=False)
-    clock.advance(105)  # with the grace for what was just being signed
+    clock.advance(100 + ROTATION_GRACE)
     assert kept in [key.kid for key in keys.prune().keys]
     clock.advance(1)
     assert kept not in [key.kid for key in keys.prune().keys]

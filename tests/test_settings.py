@@ -95,6 +95,13 @@ GOOD: list[tuple[str, str, object]] = [
         )
     ),
     ("key_file", "../keys", Path("../keys")),
+    *(
+        ("key_file", url, url)
+        for url in (
+            *("https://auth.example.org/.well-known/jwks.json", "http://localhost:5000/jwks.json"),
+            *("http://127.0.0.9/", "http://[::1]:5000"),
+        )
+    ),
     ("audit_log", "audit.log", "audit.log"),
     ("audit_log", "", ""),
     ("base_url", "https://auth.example.org", "https://auth.example.org"),
@@ -121,7 +128,13 @@ BAD: dict[str, tuple[str, ...]] = {
     # It becomes a quoted-string of WWW-Authenticate, or a claim.
     **dict.fromkeys(QUOTED, ("", 'a"b', "a\\b", "a\r\nb", "a\x7fb", "Bücher", "x" * 256)),
     "database": (*NO_FILE, ":memory:"),
-    "key_file": (*NO_FILE, "\ud800"),
+    "key_file": (
+        *(*NO_FILE, "\ud800", "http://auth.example.org", "http://localhost.example.org"),
+        *("http://10.0.0.1/jwks.json", "http://[fe80::1]", "ftp://localhost", "https://"),
+        *("https://user:secret@auth.example.org", "https://[::1", "https://auth.example.org/\n"),
+        *("https://auth.example.org/a b", "https://auth.example.org/?key", "https://a.b/#top"),
+        "file:///etc/passwd",
+    ),
     "audit_log": NO_FILE[1:],
     "base_url": (
         *("auth.example.org", "//auth.example.org", "ftp://auth.example.org", "https://"),

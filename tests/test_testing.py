@@ -69,7 +69,7 @@ def test_the_environment_has_no_effect_and_the_keywords_have(
     with restauth.testing.service(issuer="tests", database=database) as service:
         assert service.settings.realm == "Authentication Required"
         assert service.settings.issuer == "tests"
-        assert service.settings.key_file.parent != tmp_path
+        assert Path(service.settings.key_file).parent != tmp_path
     assert database.exists()
     with pytest.raises(InvalidSetting), restauth.testing.service(bcrypt_rounds=9):
         pass

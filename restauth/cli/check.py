@@ -13,11 +13,17 @@ from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
 from restauth.errors import UnusableFile, UnusableKeyRing
 from restauth.records import Finding
-from restauth.services import build_audit, build_keys, find_lost_users, now
+from restauth.services import build_audit, build_keys, find_key_path, find_lost_users, now
 from restauth.settings import Settings
 from restauth.storage import engines
-from restauth.storage.key_file import find_place_fault
-from restauth.storage.private_files import check_directory, check_log_mode, check_missing, is_full
+from restauth.storage.key_file import KeyFile, find_place_fault
+from restauth.storage.private_files import (
+    check_directory,
+    check_log_mode,
+    check_managed_mode,
+    check_missing,
+    is_full,
+)
 
 KEY_AGE = 90 * 86_400  # seconds after which a new signing key is due
 
@@ -35,7 +41,7 @@ def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
         yield Finding("error", lost)
     else:
         yield from engines.check(settings.database)
-    yield from _check_keys(settings.key_file, keys, at)
+    yield from _check_keys(find_key_path(settings), keys, at)
     if settings.audit_log:
         yield from _check_audit(Path(settings.audit_log), build_audit(settings))
     yield from _check_settings(settings)
@@ -58,12 +64,17 @@ def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
     except UnusableKeyRing as error:
         yield Finding("error", str(error))
         return
+    is_managed = KeyFile(path).is_managed()
     age = at - ring.signing_key.created_at
     if age > KEY_AGE:
         days = age // 86_400
         yield Finding("warning", f"The signing key is {days} days old: restauth key rotate.")
     else:
-        yield Finding("ok", f"The key ring {path} is private. Valid keys: {len(ring.keys)}.")
+        how = "managed from outside" if is_managed else "private"
+        yield Finding("ok", f"The key ring {path} is {how}. Valid keys: {len(ring.keys)}.")
+    if is_managed:  # and so is its directory
+        yield from check_managed_mode(path)
+        return
     yield from check_directory(path)
     fault = find_place_fault(path)
     if fault:

@@ -64,12 +64,17 @@ def build_parser() -> argparse.ArgumentParser:
     for group in (serve, check, users, keys, importer):
         group.add_commands(commands)
     add_command(commands, "backup", _backup, "write a consistent copy while serving", "FILE")
-    add_command(
+    restore = add_command(
         commands,
         "restore",
         _restore,
         "put a copy in the place of the database, and end all tokens",
         "FILE",
+    )
+    restore.add_argument(
+        "--keys-revoked",
+        action="store_true",
+        help="the key ring is managed from outside, and its keys were revoked there before",
     )
     add_command(
         commands, "settings", _settings, "show every setting and where it comes from", json=True
@@ -96,7 +101,7 @@ def _backup(arguments: Arguments) -> int:
 
 def _restore(arguments: Arguments) -> int:
     settings = load_settings()
-    services.restore(settings, Path(arguments.file))
+    services.restore(settings, Path(arguments.file), is_revoked=arguments.keys_revoked)
     say(f"{arguments.file} is restored to {settings.database}. All tokens have ended.")
     return 0
 

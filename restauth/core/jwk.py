@@ -29,7 +29,7 @@ _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def generate_key(now: int, algorithm: Algorithm) -> Key:
     """A new key that signs. Raises UnusableKeyRing when its algorithm needs a missing library."""
-    kid = secrets.token_urlsafe(9)
+    kid = secrets.token_hex(9)  # a Base64url text could begin with "-", like an option
     if algorithm == "HS256":
         return Key(kid, secrets.token_bytes(MIN_SECRET_LENGTH), now, None)
     from restauth.core import asymmetric  # noqa: PLC0415 - which needs an extra
@@ -41,7 +41,7 @@ def generate_key(now: int, algorithm: Algorithm) -> Key:
 def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
     """Read a JWK Set. Raises UnusableKeyRing, which names the key but never its secret.
 
-    A ring that `signs` needs all secrets, and exactly one key that is not retired. Otherwise public
+    A ring that `signs` needs all secrets, and a first key that is not retired. Otherwise public
     halves are enough, and the set may be empty: then all keys were withdrawn.
     """
     try:
@@ -53,8 +53,8 @@ def parse(raw: bytes, *, signs: bool = True) -> KeyRing:
     keys = tuple(_parse_key(entry, signs=signs) for entry in entries)
     if len({key.kid for key in keys}) != len(keys):
         raise UnusableKeyRing('Two keys of the key ring have one "kid".')
-    if signs and (keys[0].retired_at is not None or None in (key.retired_at for key in keys[1:])):
-        raise UnusableKeyRing("The first key of the ring signs, and no other may be unretired.")
+    if signs and keys[0].retired_at is not None:
+        raise UnusableKeyRing("The first key of the ring signs, and is retired.")
     return KeyRing(keys)
 
 

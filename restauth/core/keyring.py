@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 Algorithm = Literal["HS256", "EdDSA", "ES256"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
-# Seconds for a token that one process is signing while another process retires its key.
-ROTATION_GRACE = 5
+# Seconds until each machine has the copy of the ring in which another key signs.
+ROTATION_GRACE = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Key:
-    """A signing key. `retired_at` is None for the key that signs; `pair` is None for HS256.
-    `secret` is the HMAC key, or the private half as bytes; empty for a public half.
+    """A signing key. `retired_at` is None until it has signed its last token; `pair` is None for
+    HS256. `secret` is the HMAC key, or the private half as bytes; empty for a public half.
 
     Keys are compared by identity: after the file was read again, every token is verified again.
     """
@@ -58,7 +58,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys in order. The first one signs. All verify, a retired one only for a limited time."""
+    """The keys in order. The first one signs. All verify, a retired one only for a limited time.
+    Another one that is not retired is published: it verifies before it signs.
+    """
 
     keys: tuple[Key, ...]
 

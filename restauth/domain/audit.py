@@ -51,6 +51,8 @@ class Event(Enum):
     DELETED = "deleted"
     IMPORTED = "imported"
     BACKED_UP = "backed_up"
+    KEY_ADDED = "key_added"
+    KEY_ACTIVATED = "key_activated"
     KEY_ROTATED = "key_rotated"
     KEYS_REVOKED = "keys_revoked"
     KEYS_PRUNED = "keys_pruned"

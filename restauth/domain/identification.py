@@ -13,7 +13,6 @@ from restauth.core.access_tokens import AccessTokens, is_token_shaped
 from restauth.core.authorization import Basic, Bearer
 from restauth.core.keyring import Key
 from restauth.domain.authentication import Authentication
-from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials
 from restauth.records import Caller, Client, User
 from restauth.storage.store import Store
@@ -23,20 +22,20 @@ Identify = Callable[[Basic | Bearer | None, Client], Caller | None]
 
 @dataclass(slots=True)
 class Identification:
-    """Stateless without `store` and `authentication`. `token_duration` is in seconds; `clock` gives
-    epoch seconds."""
+    """Stateless without `store` and `authentication`. `find_key` gives the key of a `kid`, or None;
+    it may raise KeysUnavailable. `clock` gives epoch seconds."""
 
-    _keys: SigningKeys
+    find_key: Callable[[str], Key | None]
     _tokens: AccessTokens
     clock: Callable[[], int]
-    token_duration: int
     store: Store | None = None
     authentication: Authentication | None = None
 
     def identify(self, claim: Basic | Bearer | None, client: Client) -> Caller | None:
         """The caller; None for a request without a claim.
 
-        Raises BadCredentials when the claim is wrong; Throttled, Busy, StoreUnavailable.
+        Raises BadCredentials when the claim is wrong; Throttled, Busy, StoreUnavailable,
+        KeysUnavailable.
         """
         if claim is None:
             return None
@@ -48,7 +47,7 @@ class Identification:
 
     def _verify_token(self, token: str) -> Caller:
         now = self.clock()
-        claims = self._tokens.verify(token, self._find_key, now)
+        claims = self._tokens.verify(token, self.find_key, now)
         if self.store is None:
             user = User(claims.user_id, claims.username, claims.roles, claims.session_id, "token")
             return Caller(user, None)
@@ -63,6 +62,3 @@ class Identification:
             raise BadCredentials
         account = self.authentication.authenticate(username, password, client)
         return Caller(User(account.id, account.username, account.roles, None, "password"), account)
-
-    def _find_key(self, kid: str) -> Key | None:
-        return self._keys.find(kid, self.token_duration)

@@ -13,7 +13,7 @@ from threading import Lock
 from restauth.core import jwk
 from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.domain.audit import AuditLog, Event
-from restauth.errors import UnusableKeyRing
+from restauth.errors import InvalidInput, UnusableKeyRing
 from restauth.records import OPERATOR
 from restauth.storage.key_file import KeyFile
 
@@ -58,9 +58,17 @@ class SigningKeys:
     def open(self) -> None:
         """Make the file if there is none, and read it. Raises UnusableKeyRing."""
         if self._file.read() is None:
-            ring = KeyRing((jwk.generate_key(self._clock(), "HS256"),))
-            self._file.create(jwk.build(ring))
+            self._create("HS256")
         self.read()
+
+    def create(self, algorithm: Algorithm) -> KeyRing:
+        """Make the file, with a key that signs. Raises UnusableKeyRing, also if there is one."""
+        if self._file.read() is not None:
+            raise UnusableKeyRing(f"There is a key ring {self._file.path} already.")
+        self._create(algorithm)
+        ring = self.ring
+        self._record(Event.KEY_ADDED, ring.signing_key)
+        return ring
 
     def read(self) -> None:
         """Read the file. Raises UnusableKeyRing."""
@@ -68,7 +76,7 @@ class SigningKeys:
 
     @property
     def ring(self) -> KeyRing:
-        """The ring of the file as it is now: one `lstat` for each call, one read for each change.
+        """The ring of the file as it is now: one `stat` for each call, one read for each change.
 
         Raises UnusableKeyRing only if no ring was read before.
         """
@@ -87,6 +95,38 @@ class SigningKeys:
         """The key that verifies tokens of that duration, in seconds."""
         return self.ring.find(kid, self._clock(), duration)
 
+    def add(self, algorithm: Algorithm | None = None) -> KeyRing:
+        """Publish a key, of the algorithm in use if none is named: it verifies, and does not sign
+        before it is activated. Raises UnusableKeyRing."""
+        now = self._clock()
+
+        def change(ring: KeyRing) -> KeyRing:
+            key = jwk.generate_key(now, algorithm or ring.signing_key.algorithm)
+            return KeyRing(
+                (ring.signing_key, key, *_pruned(ring, now, self._max_duration).keys[1:])
+            )
+
+        before, after = self._change(change)
+        self._record(Event.KEY_ADDED, after.keys[1])
+        self._record_dropped(Event.KEYS_PRUNED, before, after)
+        return after
+
+    def activate(self, kid: str) -> KeyRing:
+        """Sign with a published key from now on. Raises InvalidInput when there is no published key
+        of that id; UnusableKeyRing."""
+        now = self._clock()
+
+        def change(ring: KeyRing) -> KeyRing:
+            published = [key for key in ring.keys[1:] if key.kid == kid and key.retired_at is None]
+            if not published:
+                raise InvalidInput(f"The key ring has no published key {kid!r}: restauth key list.")
+            return _activated(_pruned(ring, now, self._max_duration), published[0], now)
+
+        before, after = self._change(change)
+        self._record(Event.KEY_ACTIVATED, after.signing_key)
+        self._record_dropped(Event.KEYS_PRUNED, before, after)
+        return after
+
     def rotate(self, *, revoke: bool, algorithm: Algorithm | None = None) -> KeyRing:
         """Add a signing key, of the algorithm in use if none is named. With `revoke` the other keys
         are dropped at once. Raises UnusableKeyRing."""
@@ -96,11 +136,10 @@ class SigningKeys:
             key = jwk.generate_key(now, algorithm or ring.signing_key.algorithm)
             if revoke:
                 return KeyRing((key,))
-            return _rotated(_pruned(ring, now, self._max_duration), key, now)
+            return _activated(_pruned(ring, now, self._max_duration), key, now)
 
         before, after = self._change(change)
-        key = after.signing_key
-        self._audit.record(Event.KEY_ROTATED, OPERATOR, kid=key.kid, algorithm=key.algorithm)
+        self._record(Event.KEY_ROTATED, after.signing_key)
         self._record_dropped(Event.KEYS_REVOKED if revoke else Event.KEYS_PRUNED, before, after)
         return after
 
@@ -110,6 +149,10 @@ class SigningKeys:
         self._record_dropped(Event.KEYS_PRUNED, before, after)
         return after
 
+    def _create(self, algorithm: Algorithm) -> None:
+        ring = KeyRing((jwk.generate_key(self._clock(), algorithm),))
+        self._file.create(jwk.build(ring))
+
     def _change(self, change: Callable[[KeyRing], KeyRing]) -> tuple[KeyRing, KeyRing]:
         """The ring before and after."""
         with self._file.lock():
@@ -117,6 +160,9 @@ class SigningKeys:
             after = change(before)
             self._file.replace(jwk.build(after))
         return before, after
+
+    def _record(self, event: Event, key: Key) -> None:
+        self._audit.record(event, OPERATOR, kid=key.kid, algorithm=key.algorithm)
 
     def _record_dropped(self, event: Event, before: KeyRing, after: KeyRing) -> None:
         kept = {key.kid for key in after.keys}
@@ -142,22 +188,29 @@ class SigningKeys:
         # The version is taken before the bytes. In the other order, a change between the two would
         # never be noticed; in this one, the file is at worst read once more.
         version = self._file.version()
-        raw = self._file.read()
+        ring = self._parse(is_public=not self._signs)
+        if not self._signs and any(key.secret for key in ring.keys):
+            ring = self._parse(is_public=False)  # it has secrets, which no other user may read
+        return version, ring
+
+    def _parse(self, *, is_public: bool) -> KeyRing:
+        raw = self._file.read(is_public=is_public)
         if raw is None:
             raise UnusableKeyRing(
                 f"There is no key ring {self._file.path}: set RESTAUTH_KEY_FILE to that of the "
                 "service, or make one: restauth serve."
             )
         try:
-            return version, jwk.parse(raw, signs=self._signs)
+            return jwk.parse(raw, signs=self._signs)
         except UnusableKeyRing as error:  # `core.jwk` does not know where the bytes come from
             raise UnusableKeyRing(f"{self._file.path}: {error}") from None
 
 
-def _rotated(ring: KeyRing, new_key: Key, now: int) -> KeyRing:
-    """The ring with a new signing key in front; the key that signed until now is retired."""
-    retired = (replace(key, retired_at=now) if key.retired_at is None else key for key in ring.keys)
-    return KeyRing((new_key, *retired))
+def _activated(ring: KeyRing, new_key: Key, now: int) -> KeyRing:
+    """The ring with that signing key in front; the key that signed until now is retired."""
+    retired, *others = ring.keys
+    others = [key for key in others if key is not new_key]
+    return KeyRing((new_key, replace(retired, retired_at=now), *others))
 
 
 def _pruned(ring: KeyRing, now: int, duration: int) -> KeyRing:

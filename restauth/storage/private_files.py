@@ -5,7 +5,7 @@ Rule: looks at modes, directories and mounts, and changes nothing.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from restauth.records import Finding
@@ -26,6 +26,14 @@ def check_log_mode(path: Path) -> Iterator[Finding]:
         yield Finding("warning", f"Everyone can read or write {path}: chmod o-rwx.")
 
 
+def check_managed_mode(path: Path) -> Iterator[Finding]:
+    """A warning when everyone can read the file. In a container that is no other user."""
+    if path.stat().st_mode & 0o004:
+        yield Finding(
+            "warning", f"All users of this machine can read {path}. In a container, that is fine."
+        )
+
+
 def is_full(path: Path) -> bool:
     """Whether the file system has no place for one more byte of a regular file."""
     if path.exists() and not path.is_file():
@@ -39,6 +47,31 @@ def check_directory(path: Path) -> Iterator[Finding]:
     mode = directory.stat().st_mode
     if mode & 0o022 and not mode & stat.S_ISVTX:
         yield Finding("error", f"Other users can replace files in {directory}: chmod go-w.")
+
+
+def find_unguarded(path: Path, owners: Collection[int]) -> Path | None:
+    """The first name on the way to the file that others than `owners` (user ids) can change; None
+    if there is none. Links are followed. Raises OSError.
+
+    A name is a directory, a link or the file itself. It must belong to an owner, and no other user
+    may write it. Others may write a directory with the sticky bit, which keeps them from replacing
+    what is in it.
+    """
+    os.stat(path)  # the walk below would follow a loop of links for ever
+    here, ahead = Path("/"), list(reversed(path.parts[1:]))
+    while True:
+        status = os.lstat(here)
+        mode = status.st_mode
+        if status.st_uid not in owners:
+            return here
+        if stat.S_ISLNK(mode):
+            ahead += reversed(Path(os.readlink(here)).parts)
+            here = here.parent
+        elif mode & 0o022 and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            return here
+        if not ahead:
+            return None
+        here /= ahead.pop()  # perhaps "..", or "/" of a link
 
 
 def check_missing(path: Path, noun: str) -> Iterator[Finding]:

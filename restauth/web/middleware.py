@@ -45,7 +45,7 @@ def identify(
 
     `scheme` is `scheme_of(environ)`, and `verify` turns a claim into the caller. Sets
     `restauth.user`, `REMOTE_USER` and `AUTH_TYPE`. Raises BadCredentials when what is presented is
-    wrong; HttpsRequired, Throttled, Busy, StoreUnavailable.
+    wrong; HttpsRequired, Throttled, Busy, StoreUnavailable, KeysUnavailable.
     """
     text = environ.get("HTTP_AUTHORIZATION")
     if not text:  # absent, or emptied by a proxy

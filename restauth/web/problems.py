@@ -39,6 +39,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.UnsupportedTransferCoding: (501, "Unsupported transfer coding"),
     errors.Busy: (503, "Busy"),
     errors.StoreUnavailable: (503, "Store unavailable"),
+    errors.KeysUnavailable: (503, "Keys unavailable"),
     errors.NotReady: (503, "Not ready"),
 }
 # `barred` means blocked by the throttle. nginx treats every status but 401 and 403 as an error.

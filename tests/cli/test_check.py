@@ -157,6 +157,18 @@ def test_a_key_ring_that_cannot_be_used_is_an_error_and_the_rest_is_still_checke
     assert level_of(findings(), "registration") == "warning"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what root guards")
+def test_a_key_ring_of_root_is_managed_from_outside_for_another_user(
+    services: Services, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "restauth.keys").chmod(0o444)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    found = findings()
+    assert level_of(found, "is managed from outside. Valid keys: 1.") == "ok"
+    assert level_of(found, "All users of this machine can read") == "warning"
+    assert not any("single file" in text for text in found)
+
+
 def test_a_key_ring_of_pairs_is_ok(services: Services, clock: Clock) -> None:
     need_extra()
     for algorithm in PAIRED:

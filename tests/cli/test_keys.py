@@ -42,17 +42,19 @@ def column(outcome: Outcome, number: int) -> list[str]:
 
 
 def test_list_shows_the_keys(restauth: Restauth) -> None:
-    write_ring(make_key("new", 86_400), make_key("old", 0, 86_400))
+    write_ring(make_key("new", 86_400), make_key("next", 86_401), make_key("old", 0, 86_400))
     assert restauth("key list").out == (
-        "kid\talgorithm\tcreated_at\tretired_at\n"
-        "new\tHS256\t1970-01-02T00:00:00Z\t-\n"
-        "old\tHS256\t1970-01-01T00:00:00Z\t1970-01-02T00:00:00Z\n"
+        "kid\talgorithm\tcreated_at\tretired_at\tstate\n"
+        "new\tHS256\t1970-01-02T00:00:00Z\t-\tsigning\n"
+        "next\tHS256\t1970-01-02T00:00:01Z\t-\tpublished\n"
+        "old\tHS256\t1970-01-01T00:00:00Z\t1970-01-02T00:00:00Z\tretired\n"
     )
     assert restauth("key list --json").json[0] == {
         "kid": "new",
         "algorithm": "HS256",
         "created_at": "1970-01-02T00:00:00Z",
         "retired_at": None,
+        "state": "signing",
     }
 
 
@@ -63,7 +65,7 @@ def test_rotate_signs_with_a_new_key_and_keeps_the_old_one_unless_it_is_revoked(
     rotated = restauth("key rotate")
     new = services.keys.ring.signing_key.kid
     assert column(rotated, 0) == [new, old] != [old, new]
-    assert re.search(rf"^{old}\tHS256\t{TIME}\t{TIME}$", rotated.out, re.MULTILINE)
+    assert re.search(rf"^{old}\tHS256\t{TIME}\t{TIME}\tretired$", rotated.out, re.MULTILINE)
     assert rotated == restauth("key list")
     (last,) = column(restauth("key rotate --revoke"), 0)
     assert last == services.keys.ring.signing_key.kid not in (old, new)
@@ -92,12 +94,41 @@ def test_prune_drops_the_keys_whose_last_token_has_expired(
 ) -> None:
     now = int(time.time())  # a command has no other clock
     write_ring(
-        make_key("new", 1, None), make_key("late", 1, now), make_key("old", 1, now - 2_592_100)
+        make_key("new", 1, None), make_key("late", 1, now), make_key("old", 1, now - 2_595_700)
     )
     assert column(restauth("key prune"), 0) == column(restauth("key list"), 0) == ["new", "late"]
 
 
-@pytest.mark.parametrize("words", ["list", "prune", "rotate", "rotate --revoke"])
+def test_create_makes_a_ring_once(restauth: Restauth, directory: Path) -> None:
+    need_extra()
+    created = restauth("key create --algorithm EdDSA")
+    assert (column(created, 1), column(created, 4)) == (["EdDSA"], ["signing"])
+    assert restauth("key list") == created
+    assert restauth("key create") == refused(
+        f"There is a key ring {directory}/restauth.keys already."
+    )
+    assert restauth("key list") == created
+    assert [path.name for path in directory.iterdir()] == ["restauth.keys"]
+
+
+def test_a_key_is_published_before_it_signs(restauth: Restauth, services: Services) -> None:
+    old = services.keys.ring.signing_key.kid
+    added = restauth("key add")
+    assert column(added, 4) == ["signing", "published"]
+    new = column(added, 0)[1]
+    assert services.keys.ring.signing_key.kid == old
+    activated = restauth(f"key activate {new}")
+    assert (column(activated, 0), column(activated, 4)) == ([new, old], ["signing", "retired"])
+    assert services.keys.ring.signing_key.kid == new
+    for kid in (new, old, "another"):
+        assert restauth(f"key activate {kid}") == refused(
+            f"The key ring has no published key '{kid}': restauth key list."
+        )
+
+
+@pytest.mark.parametrize(
+    "words", ["list", "add", "activate kid", "prune", "rotate", "rotate --revoke"]
+)
 def test_a_command_on_keys_makes_no_ring(words: str, restauth: Restauth, directory: Path) -> None:
     assert restauth(f"key {words}") == refused(
         f"There is no key ring {directory}/restauth.keys: set RESTAUTH_KEY_FILE to that of the "

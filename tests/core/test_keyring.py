@@ -10,7 +10,8 @@ DURATION = 600
 SECRET = sha256(b"a secret of the tests").digest()
 KEY = Key("one", SECRET, NOW - 1, None)
 RETIRED = Key("two", SECRET[::-1], NOW - 1, NOW)
-RING = KeyRing((KEY, RETIRED))
+PUBLISHED = Key("three", SECRET[::-1], NOW, None)
+RING = KeyRing((KEY, RETIRED, PUBLISHED))
 PAIR = KeyPair("the private half", "the public half", {"kty": "OKP"})
 
 
@@ -23,7 +24,7 @@ def test_a_secret_is_in_no_repr() -> None:
 
 def test_two_keys_of_one_content_are_two_keys() -> None:
     assert replace(KEY) != KEY
-    assert KeyRing((replace(KEY), RETIRED)) != RING
+    assert KeyRing((replace(KEY), RETIRED, PUBLISHED)) != RING
 
 
 def test_a_key_signs_and_verifies_with_its_secret_and_a_pair_with_a_half_for_each() -> None:
@@ -32,14 +33,15 @@ def test_a_key_signs_and_verifies_with_its_secret_and_a_pair_with_a_half_for_eac
     assert (pair.signer, pair.verifier) == ("the private half", "the public half")
 
 
-def test_the_signing_key_is_found_for_ever() -> None:
+def test_the_first_key_signs_and_it_and_a_published_one_are_found_for_ever() -> None:
     assert RING.signing_key is KEY
-    assert RING.find("one", NOW + 10**9, DURATION) is KEY
+    for key in (KEY, PUBLISHED):
+        assert RING.find(key.kid, NOW + 10**9, DURATION) is key
 
 
 def test_a_retired_key_still_verifies_until_its_last_token_has_expired() -> None:
-    """And five seconds more, for a token that was just being signed as the key retired."""
-    last = NOW + DURATION + 5
+    """And an hour more, for tokens of machines that do not know yet that it has retired."""
+    last = NOW + DURATION + 3600
     for now, is_spent in ((NOW, False), (last, False), (last + 1, True)):
         assert RING.find("two", now, DURATION) is (None if is_spent else RETIRED)
         assert RETIRED.is_spent(now, DURATION) == is_spent

@@ -1065,16 +1065,6 @@ def test_the_variables_of_a_service_named_restauth_are_ignored(
     assert manifest["Deployment"]["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
-def test_a_key_ring_of_a_kubernetes_secret_is_refused(tmp_path: Path) -> None:
-    add = [*RESTAUTH, "user", "add", NAME, "--password-stdin", "--create"]
-    subprocess.run(add, cwd=tmp_path, env=environ(), input=b"pw", check=True, capture_output=True)
-    (tmp_path / "restauth.keys").rename(tmp_path / "in the secret")
-    (tmp_path / "restauth.keys").symlink_to("in the secret")
-    with Server.start(tmp_path) as server:
-        assert server.wait() == 1
-        assert "restauth.keys" in server.output
-
-
 def test_what_fs_group_does_to_the_files_and_to_the_directory(
     manifest: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -230,10 +230,16 @@ class Journey:
         self.expect("keys_revoked", None, "operator", kids=[second, first])
         fourth = keys.rotate(revoke=False).signing_key.kid
         self.expect("key_rotated", None, "operator", kid=fourth, algorithm="HS256")
+        fifth = keys.add().keys[1].kid
+        self.expect("key_added", None, "operator", kid=fifth, algorithm="HS256")
+        keys.activate(fifth)
+        self.expect("key_activated", None, "operator", kid=fifth, algorithm="HS256")
         self.clock.advance(10_000_000)
         keys.prune()
         self.clock.advance(-10_000_000)
-        self.expect("keys_pruned", None, "operator", time="2027-05-11T01:46:40Z", kids=[third])
+        self.expect(
+            "keys_pruned", None, "operator", time="2027-05-11T01:46:40Z", kids=[fourth, third]
+        )
 
     def _copy(self) -> None:
         """A backup, and an import of nobody."""

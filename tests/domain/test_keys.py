@@ -22,7 +22,7 @@ from restauth.core.keyring import ROTATION_GRACE, Algorithm, Key
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
-from restauth.errors import BadCredentials, UnusableKeyRing
+from restauth.errors import BadCredentials, InvalidInput, UnusableKeyRing
 from restauth.storage.key_file import KeyFile
 from restauth.testing import Clock
 from tests.key_pairs import NEEDS_EXTRA, PAIRED, lose_extra, need_extra, pair_entry
@@ -141,6 +141,8 @@ def test_a_bad_ring_stops_the_start_and_is_left_alone(make_keys: MakeKeys, path:
 USES: dict[str, Callable[[SigningKeys], object]] = {
     "list": lambda keys: keys.ring,
     "find": lambda keys: keys.find("kid", DURATION),
+    "add": lambda keys: keys.add(),
+    "activate": lambda keys: keys.activate("kid"),
     "rotate": lambda keys: keys.rotate(revoke=False),
     "revoke": lambda keys: keys.rotate(revoke=True),
     "prune": lambda keys: keys.prune(),
@@ -221,6 +223,51 @@ def test_a_revoked_key_is_dropped_at_once_everywhere(
         assert not verifies(ring, older)
         assert not verifies(ring, old)
         assert verifies(ring, issue(others))
+
+
+def test_a_published_key_verifies_everywhere_before_it_signs(
+    keys: SigningKeys, others: SigningKeys, clock: Clock
+) -> None:
+    """A copy that does not sign with it yet is enough to verify, and an older ring stays."""
+    need_extra()
+    old = issue(keys)
+    first = keys.ring.signing_key.kid
+    published = keys.add("EdDSA").keys[1].kid
+    assert (kids(keys), public_kids(keys)) == ([first, published], [published])
+    copy = others.ring
+    clock.advance(10_000_000)
+    assert keys.prune().signing_key.kid == first
+    assert keys.activate(published).signing_key.kid == published
+    new = issue(keys)
+    (key,) = [key for key in copy.keys if key.kid == published]
+    assert TOKENS.verify(new, {published: key}.get, 1_800_000_000).user_id == 1
+    for token in (old, new):
+        assert verifies(keys, token)
+    clock.advance(DURATION + ROTATION_GRACE + 1)
+    assert [verifies(keys, token) for token in (old, new)] == [False, True]
+
+
+def test_a_rotation_leaves_published_keys_and_a_revocation_does_not(keys: SigningKeys) -> None:
+    published = keys.add().keys[1].kid
+    another = keys.add().keys[1].kid
+    ring = keys.rotate(revoke=False)
+    by_state = {key.kid: key.retired_at is None for key in ring.keys}
+    assert by_state[published]
+    assert by_state[another]
+    assert list(by_state.values()).count(False) == 1
+    keys.activate(published)
+    assert kids(keys)[0] == published
+    assert len(keys.rotate(revoke=True).keys) == 1
+
+
+@pytest.mark.parametrize("which", ["signing", "retired", "none"])
+def test_only_a_published_key_is_activated(keys: SigningKeys, path: Path, which: str) -> None:
+    retired = keys.ring.signing_key.kid
+    signing = keys.rotate(revoke=False).signing_key.kid
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match="has no published key"):
+        keys.activate({"signing": signing, "retired": retired, "none": "none"}[which])
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(("command", "kept"), [("prune", [1, 0]), ("rotate", [2, 1, 0])])
@@ -315,6 +362,28 @@ def test_a_ring_shows_its_public_halves_until_their_last_token_has_expired(
     assert first in kids(keys)  # its refresh tokens live on
     third = keys.rotate(revoke=True).signing_key.kid
     assert public_kids(keys) == [third]
+
+
+def test_a_public_set_may_be_readable_by_all_and_a_private_one_not(
+    keys: SigningKeys, clock: Clock, path: Path
+) -> None:
+    need_extra()
+    keys.rotate(revoke=True, algorithm="EdDSA")
+    shared = path.with_name("shared.json")
+    verifier = SigningKeys(KeyFile(shared), clock, DURATION, AuditLog(None, clock), signs=False)
+    shared.write_text(json.dumps(keys.public(DURATION)))
+    shared.chmod(0o644)
+    assert verifies(verifier, issue(keys))
+    shared.write_bytes(path.read_bytes())
+    for is_new in (False, True):
+        with pytest.raises(UnusableKeyRing, match="chmod 600"):
+            verifier.read()
+        if not is_new:
+            keys.rotate(revoke=True, algorithm="HS256")
+            shared.write_bytes(path.read_bytes())
+    shared.chmod(0o600)
+    verifier.read()
+    assert verifies(verifier, issue(keys))
 
 
 def test_who_only_verifies_follows_a_public_set(
@@ -527,7 +596,7 @@ def test_an_unchanged_file_is_looked_at_and_not_read(
 ) -> None:
     kid = keys.ring.signing_key.kid
     monkeypatch.setattr(os, "open", refuse)
-    looks = calls_of(monkeypatch, os, "lstat")
+    looks = calls_of(monkeypatch, os, "stat")
     for _ in range(100):
         assert keys.find(kid, DURATION)
     assert len(looks) == 100

@@ -21,6 +21,7 @@ from restauth.storage.key_file import MAX_SIZE, KeyFile
 from tests.storage.system import SPAWN, in_processes, largest_file, mode
 
 GOOD = b"the old content"
+USER = 65534  # any that is not root
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def turn_into_directory(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        pytest.param(turn_into_link, "symbolic links", id="a link"),
+        pytest.param(turn_into_link, "is a link, and", id="a link"),
         pytest.param(turn_into_pipe, "not a regular file", id="a pipe"),
         pytest.param(turn_into_socket, "No such device", id="a socket"),
         pytest.param(turn_into_directory, "not a regular file", id="a directory"),
@@ -147,8 +148,12 @@ def test_a_file_that_cannot_be_read_is_refused() -> None:
         KeyFile(Path("/proc/self/mem")).read()
 
 
-def test_a_file_of_another_user_is_refused(good: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    somebody_else = os.geteuid() + 1
+def test_a_file_of_another_user_is_refused(
+    good: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, 1, -1)  # a file of root may be managed
+    somebody_else = path.stat().st_uid + 1
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
     with pytest.raises(UnusableKeyRing, match="belongs to another user"):
         good.read()
@@ -156,7 +161,7 @@ def test_a_file_of_another_user_is_refused(good: KeyFile, monkeypatch: pytest.Mo
 
 def test_a_link_to_nowhere_is_refused_and_not_followed(file: KeyFile, path: Path) -> None:
     path.symlink_to("target")
-    with pytest.raises(UnusableKeyRing, match="symbolic links"):
+    with pytest.raises(UnusableKeyRing, match="is a link, and"):
         file.read()
     file.create(GOOD)
     assert os.listdir(path.parent) == [path.name]
@@ -172,6 +177,141 @@ def test_a_directory_that_is_not_there_is_an_unusable_ring(tmp_path: Path) -> No
         file.replace(GOOD)
     with pytest.raises(UnusableKeyRing, match="cannot be locked"), file.lock():
         pytest.fail("there is nothing to lock")
+
+
+# What is managed from outside
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Iterator[KeyFile]:
+    """A secret of Kubernetes, as a user sees it who may not write it."""
+    if os.geteuid():
+        pytest.skip("only root can make what root guards")
+    version = tmp_path / "secret" / "..1"
+    version.mkdir(parents=True)
+    (version / "ring").write_bytes(GOOD)
+    (version / "ring").chmod(0o444)
+    (tmp_path / "secret" / "..data").symlink_to("..1")
+    (tmp_path / "secret" / "ring").symlink_to("..data/ring")
+    with acting_as_a_user(tmp_path):
+        yield KeyFile(tmp_path / "secret" / "ring")
+
+
+@contextmanager
+def acting_as_a_user(directory: Path) -> Iterator[None]:
+    """Root opens the way to the directory, and is another user until the end."""
+    closed = [each for each in directory.parents if each.stat().st_mode & 0o001 == 0]
+    modes = {each: each.stat().st_mode for each in (directory, *closed)}
+    for each in modes:
+        each.chmod(0o711)
+    os.seteuid(USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for each, bits in modes.items():
+            each.chmod(bits)
+
+
+@contextmanager
+def as_root() -> Iterator[None]:
+    os.seteuid(0)
+    yield
+    os.seteuid(USER)
+
+
+def replace_secret(file: KeyFile, content: bytes) -> None:
+    """In one step, as Kubernetes does (https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util)."""
+    directory = file.path.parent
+    old = os.readlink(directory / "..data")
+    new = directory / f"..{int(old.strip('.')) + 1}"
+    with as_root():
+        new.mkdir()
+        (new / "ring").write_bytes(content)
+        (directory / "..data_tmp").symlink_to(new.name)
+        (directory / "..data_tmp").rename(directory / "..data")
+        (directory / old / "ring").unlink()
+
+
+def test_what_root_guards_is_read_and_its_replacement_is_seen(secret: KeyFile) -> None:
+    versions = [secret.version()]
+    assert (secret.is_managed(), secret.read()) == (True, GOOD)
+    for content in (b"the second content", b"the third content"):
+        replace_secret(secret, content)
+        versions.append(secret.version())
+        assert secret.read() == content
+    assert len(set(versions)) == 3
+    assert KeyFile(secret.path.resolve()).read() == b"the third content"  # of Docker: no link
+
+
+def test_what_is_managed_from_outside_is_not_changed_from_here(secret: KeyFile) -> None:
+    with pytest.raises(UnusableKeyRing, match="is managed from outside: use restauth key on"):
+        secret.lock().__enter__()
+
+
+def open_to_writers(path: Path) -> None:
+    path.resolve().chmod(0o646)
+
+
+def in_a_directory_of_ours(path: Path) -> None:
+    os.chown(path.parent, USER, -1)
+
+
+def in_a_directory_of_all(path: Path) -> None:
+    path.parent.chmod(0o777)
+
+
+def with_a_link_of_ours(path: Path) -> None:
+    os.chown(path.parent / "..data", USER, -1, follow_symlinks=False)
+
+
+def without_the_file(path: Path) -> None:
+    path.resolve().unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        open_to_writers,
+        in_a_directory_of_ours,
+        in_a_directory_of_all,
+        with_a_link_of_ours,
+        without_the_file,
+    ],
+)
+@pytest.mark.parametrize("is_link", [True, False])
+def test_what_root_does_not_guard_alone_is_refused(
+    secret: KeyFile, change: Callable[[Path], None], is_link: bool
+) -> None:
+    file = secret if is_link else KeyFile(secret.path.resolve())
+    with as_root():
+        change(secret.path)
+    if is_link:
+        assert not file.is_managed()
+        with pytest.raises(UnusableKeyRing, match=r"is a link, and (it cannot|.*/secret)"):
+            file.read()
+    elif change not in (with_a_link_of_ours, without_the_file):
+        with pytest.raises(UnusableKeyRing, match=r"belongs to root, and .*/secret"):
+            file.read()
+
+
+def test_a_public_set_may_be_a_link_and_readable_by_all_but_not_writable(
+    good: KeyFile, path: Path
+) -> None:
+    path.chmod(0o644)
+    link = KeyFile(path.with_name("link"))
+    link.path.symlink_to(path.name)
+    for file in (good, link):
+        assert file.read(is_public=True) == GOOD
+        with pytest.raises(UnusableKeyRing):
+            file.read()
+    path.parent.chmod(0o777)  # `restauth check` tells it
+    assert good.read(is_public=True) == GOOD
+    with pytest.raises(UnusableKeyRing, match=r"is a link, and .* can be changed by users other"):
+        link.read(is_public=True)
+    path.chmod(0o664)
+    with pytest.raises(UnusableKeyRing, match="can be written by other users: chmod go-w"):
+        good.read(is_public=True)
 
 
 # What a crash leaves
@@ -385,6 +525,8 @@ def test_whether_the_file_could_be_made_is_found_without_making_it(
         with pytest.raises(UnusableKeyRing, match="cannot be made"):
             KeyFile(tmp_path / name).check_directory()
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK | os.X_OK)  # root may
-    with pytest.raises(UnusableKeyRing, match=r"cannot be made \(Permission denied\)"):
+    with pytest.raises(
+        UnusableKeyRing, match=r"does not exist, and cannot be made \(Permission denied\)"
+    ):
         KeyFile(tmp_path / "ring").check_directory()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -10,8 +10,10 @@ import pytest
 
 from restauth.storage.private_files import (
     check_directory,
+    check_managed_mode,
     check_missing,
     check_mode,
+    find_unguarded,
     is_mounted_alone,
 )
 
@@ -51,6 +53,66 @@ def test_the_first_start_makes_no_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "list", tmp_path / "file" / "list"):
         (found,) = check_missing(path, "list")
         assert (found.level, found.text) == ("error", f"There is no directory for the list {path}.")
+
+
+@pytest.mark.parametrize(("mode", "levels"), [(0o440, []), (0o444, ["warning"])])
+def test_a_managed_file_that_everyone_can_read_is_told(
+    tmp_path: Path, mode: int, levels: list[str]
+) -> None:
+    path = tmp_path / "file"
+    path.touch(mode)
+    path.chmod(mode)
+    assert [found.level for found in check_managed_mode(path)] == levels
+
+
+# Who can change what a name leads to
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """As Kubernetes makes it: a/file -> ..data/file, a/..data -> ..1, a/..1/file."""
+    (tmp_path / "a" / "..1").mkdir(parents=True)
+    (tmp_path / "a").chmod(0o1777)
+    (tmp_path / "a" / "..1" / "file").touch(0o444)
+    (tmp_path / "a" / "..data").symlink_to("..1")
+    (tmp_path / "a" / "file").symlink_to("..data/file")
+    return tmp_path / "a" / "file"
+
+
+OWNERS = {0, os.geteuid()}
+
+
+def test_a_name_is_guarded_if_its_owners_alone_can_change_each_step(secret: Path) -> None:
+    link = secret.parents[1] / "link"
+    link.symlink_to(secret)
+    for path in (secret, link, secret.parent / ".." / "a" / "file", secret.parent / "..1/file"):
+        assert find_unguarded(path, OWNERS) is None
+    assert find_unguarded(secret, ()) == Path("/")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a", 0o777), ("a", 0o775), ("a/..1", 0o775), ("a/..1/file", 0o464), ("a/..1/file", 0o446)],
+)
+def test_the_first_step_that_others_can_change_is_told(
+    secret: Path, tmp_path: Path, name: str, mode: int
+) -> None:
+    (tmp_path / name).chmod(mode)
+    assert find_unguarded(secret, OWNERS) == tmp_path / name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", ["a", "a/..1", "a/..data", "a/file", "a/..1/file"])
+def test_a_step_of_another_user_is_told(secret: Path, tmp_path: Path, name: str) -> None:
+    os.chown(tmp_path / name, 1, 1, follow_symlinks=False)
+    assert find_unguarded(secret, OWNERS) == tmp_path / name
+
+
+@pytest.mark.parametrize("target", ["nowhere", "file"])
+def test_a_link_to_nowhere_or_to_itself_is_an_error(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").symlink_to(target)
+    with pytest.raises(OSError, match=r"No such file|Too many levels"):
+        find_unguarded(tmp_path / "file", OWNERS)
 
 
 # In namespaces of its own a process may mount: a file, and the directory of another file.

@@ -16,6 +16,7 @@ from restauth.errors import (
     BadCredentials,
     HeaderTooLarge,
     HttpsRequired,
+    KeysUnavailable,
     MethodNotAllowed,
     UnsupportedTransferCoding,
 )
@@ -138,10 +139,11 @@ def test_the_table_of_routes_is_described_under_the_settings_that_change_it(
     table = expanded(routes(services.settings))
     assert found == {name: SCHEMES[route.access] for name, route in table.items()}
     # Every refusal stands beside its status, but for that of a method that is not described, and
-    # for those of the server.
+    # for those of the server and of a guard on another machine.
     statuses = {refusal.code: status for refusal, (status, _) in STATUSES.items()}
     statuses |= {INTERNAL_ERROR: 500, THROTTLED_FOR_PROXIES[2]: THROTTLED_FOR_PROXIES[0]}
-    for kind in (MethodNotAllowed, HeaderTooLarge, UnsupportedTransferCoding):
+    others = (MethodNotAllowed, HeaderTooLarge, UnsupportedTransferCoding, KeysUnavailable)
+    for kind in others:
         del statuses[kind.code]
     if "require_https" not in keywords:
         del statuses[HttpsRequired.code]
