@@ -295,10 +295,9 @@ def build_keys(
 
 def build_audit(settings: Settings, clock: Callable[[], int] = now) -> AuditLog:
     """The audit log alone; its file is opened at the first event."""
-    path, beside = Path(settings.audit_log), settings.key_file
-    if not is_postgres(settings.database):
-        beside = Path(settings.database)
-    return AuditLog(LogFile(path, beside) if settings.audit_log else None, clock)
+    path = Path(settings.audit_log)
+    in_use = settings.key_file if is_postgres(settings.database) else settings.database
+    return AuditLog(LogFile(path, Path(in_use)) if settings.audit_log else None, clock)
 
 
 def build_hasher(settings: Settings, hash_cost: int | None = None) -> Hasher:
