@@ -25,6 +25,7 @@ PREFIX = "RESTAUTH_"
 MAX_MATCH_TIME = 0.05  # seconds; a name is matched in some microseconds
 MAX_PROBING_TIME = 0.5  # seconds at the start, for a pattern that is not the default
 USERNAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "5000"
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4}))?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
@@ -34,7 +35,8 @@ _GUARD_WORDS = ("exempt", "required", "role", "stateless")  # of `AuthMiddleware
 _KINDS: Mapping[type, str] = {bool: "a bool", int: "a whole number", tuple: "a list of texts"}
 
 # What Kubernetes sets in a pod for each Service whose name begins with `restauth`: the variables
-# that it documents, and those that it keeps from Docker's links. They are not settings.
+# that it documents, and those that it keeps from Docker's links. They are not settings, and no
+# setting may have such a name: so it is `listen`, and not `port`.
 _ADDRESS = r"[0-9A-Fa-f.:\[\]]+"
 _SERVICE_LINK = re.compile(
     r"RESTAUTH_([A-Z0-9_]+_)?("
@@ -194,6 +196,25 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _addresses(text: str) -> tuple[str, ...]:
+    """Where to listen. A port alone is one of this machine only; with port 0, the system chooses
+    one."""
+    addresses = tuple(
+        f"{DEFAULT_HOST}:{word}" if word.isdigit() else word
+        for word in text.replace(",", " ").split()
+    )
+    if not addresses or not all(map(_is_address, addresses)):
+        raise ValueError("not HOST:PORT or a port, or several of them, comma-separated")
+    return addresses
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    # The system would use a larger port modulo 65,536.
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and int(port) <= 65_535
+    return is_port and (host == "*" or _is_host(f"{host}:1"))
+
+
 def _dotted(text: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text, re.ASCII):
         raise ValueError("not package.module:function")
@@ -266,6 +287,11 @@ class Settings:
         _key_file,
         "the key ring, a file with the signing keys (a private JWK Set); created at the first "
         "start; for a guard with stateless, also a public JWK Set, or its https address",
+    )
+    listen: tuple[str, ...] = _setting(
+        f"{DEFAULT_HOST}:{DEFAULT_PORT}",
+        _addresses,
+        "where `restauth serve` listens: HOST:PORT or a port, several comma-separated",
     )
     base_url: str = _setting(
         "",
@@ -378,6 +404,7 @@ class SettingsKeywords(TypedDict, total=False):
 
     database: str | Path
     key_file: str | Path
+    listen: str | tuple[str, ...] | list[str]
     base_url: str
     allowed_hosts: str | tuple[str, ...] | list[str]
     registration: Literal["open", "closed"]

@@ -41,6 +41,7 @@ def refusal_of(environ: dict[str, str], keywords: dict[str, object] | None = Non
 DEFAULTS: dict[str, object] = {
     "database": "restauth.db",
     "key_file": Path("restauth.keys"),
+    "listen": ("127.0.0.1:5000",),
     "base_url": "",
     "allowed_hosts": (),
     "registration": "open",
@@ -102,6 +103,9 @@ GOOD: list[tuple[str, str, object]] = [
             *("http://127.0.0.9/", "http://[::1]:5000"),
         )
     ),
+    ("listen", "5001", ("127.0.0.1:5001",)),
+    ("listen", "0.0.0.0:0, [::1]:65535 *:80", ("0.0.0.0:0", "[::1]:65535", "*:80")),
+    ("listen", "localhost:80,auth-1.example:80", ("localhost:80", "auth-1.example:80")),
     ("audit_log", "audit.log", "audit.log"),
     ("audit_log", "", ""),
     ("base_url", "https://auth.example.org", "https://auth.example.org"),
@@ -134,6 +138,11 @@ BAD: dict[str, tuple[str, ...]] = {
         *("https://user:secret@auth.example.org", "https://[::1", "https://auth.example.org/\n"),
         *("https://auth.example.org/a b", "https://auth.example.org/?key", "https://a.b/#top"),
         "file:///etc/passwd",
+    ),
+    "listen": (
+        *("", " , ", "localhost", ":80", "a:", "a:b", "a:80:80", "a b:80", "http://a:80"),
+        *("99999", "a:99999", "a:-1", "٣", "::1:80", "[::1]", "unix:/run/x.sock", "tcp://[::1]:80"),
+        *(f"{host}:80" for host in NO_HOST[:3]),
     ),
     "audit_log": NO_FILE[1:],
     "base_url": (
@@ -317,8 +326,15 @@ SERVICE_LINKS = {
     "RESTAUTH_PORT_5000_TCP_ADDR": "10.0.0.1",
     "RESTAUTH_PORT_53_UDP": "udp://[fd00::1]:53",
     "RESTAUTH_PORT_53_UDP_PROTO": "udp",
+    "RESTAUTH_PORT_38412_SCTP": "sctp://fd00::1:38412",  # as older versions write it
+    "RESTAUTH_PORT_38412_SCTP_PROTO": "sctp",
+    "RESTAUTH_PORT_38412_SCTP_PORT": "38412",
+    "RESTAUTH_PORT_38412_SCTP_ADDR": "fd00::1",
     "RESTAUTH_ADMIN_PAGES_SERVICE_HOST": "fd00::1",  # of a Service called restauth-admin-pages
+    "RESTAUTH_ADMIN_PAGES_SERVICE_PORT_HTTP_ALT": "8080",  # and its port called http-alt
     "RESTAUTH_ADMIN_PAGES_PORT": "tcp://[fd00::1]:80",
+    "RESTAUTH_DB_PORT_5432_TCP": "tcp://10.0.0.1:5432",  # of a Service called restauth-db
+    "RESTAUTH_LISTEN_PORT": "tcp://10.0.0.1:80",  # of one that is called as a setting
 }
 
 
@@ -331,12 +347,19 @@ def test_what_kubernetes_sets_for_a_service_is_no_setting(name: str) -> None:
 
 def test_a_mistyped_setting_is_no_link_of_kubernetes() -> None:
     for name, value in (
+        ("RESTAUTH_LISTEN_SERVICE", "10.0.0.1"),
         ("RESTAUTH_LISTEN_PORT", "5000"),
         ("RESTAUTH_HOST", "10.0.0.1"),
         ("RESTAUTH_PORT", "5000"),
         ("RESTAUTH_port", "tcp://10.0.0.1:80"),
     ):
         refusal_of({name: value})
+
+
+def test_no_setting_has_a_name_that_kubernetes_may_set() -> None:
+    """So a Service can never change one, whatever it is called."""
+    ends = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")
+    assert [name for name in NAMES if ends.fullmatch(name.upper())] == []
 
 
 def test_the_variables_of_others_are_not_looked_at() -> None:

@@ -44,9 +44,10 @@ def add_group(commands: Commands, name: str, help: str) -> Commands:
     return group
 
 
-def load_settings() -> Settings:
-    """The settings of the environment. Raises InvalidSetting."""
-    return settings.load(os.environ)
+def load_settings(**options: object) -> Settings:
+    """The settings of the environment. An option of the command goes before its variable. Raises
+    InvalidSetting."""
+    return settings.load(os.environ, options)
 
 
 def open_services(*, create: bool = False) -> Services:

@@ -28,7 +28,7 @@ def add_commands(commands: Commands) -> None:
         "--listen",
         metavar="HOST:PORT",
         action="append",
-        help="where to listen, more than once if need be; the default is 127.0.0.1:5000",
+        help="where to listen, more than once if need be, in the place of the setting `listen`",
     )
     serve.set_defaults(takes_more=True)
     serve.epilog = (
@@ -37,13 +37,16 @@ def add_commands(commands: Commands) -> None:
 
 
 def _serve(arguments: Arguments) -> int:
-    options = read_options(arguments.listen or [], arguments.rest)
-    settings = load_settings()  # refused before the server listens
+    given, options = read_options(arguments.listen, arguments.rest)
+    settings = load_settings(**given)  # refused before the server listens
+    if "unix_socket" not in options:
+        options["listen"] = " ".join(settings.listen)
     server.configure_logging()
     with _LateService() as late:
 
         def start(addresses: list[str]) -> None:
-            _announce(late.start(), options, addresses)
+            late.start(settings)
+            _announce(settings, options, addresses)
 
         server.serve(late, options, start, partial(refuse, settings))
     return 0
@@ -52,18 +55,16 @@ def _serve(arguments: Arguments) -> int:
 class _AnnouncedService(Service):
     """No warning of a new database: the announcement names it, and a first start is expected."""
 
-    def __init__(self) -> None:
-        self._use(start_services(load_settings()))
+    def __init__(self, settings: Settings) -> None:
+        self._use(start_services(settings))
 
 
 class _LateService(ExitStack):
     """A WSGI app that is made after its server."""
 
-    def start(self) -> Settings:
-        """Make the service. Its settings. Raises as `Service`."""
-        service = self.enter_context(_AnnouncedService())
-        self._app = service.app
-        return service.settings
+    def start(self, settings: Settings) -> None:
+        """Make the service. Raises as `Service`."""
+        self._app = self.enter_context(_AnnouncedService(settings)).app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._app(environ, start_response)

@@ -13,7 +13,10 @@ from tests.processes import SERVE, Server
 
 @pytest.mark.parametrize(
     ("words", "word"),
-    [("--nope", "--nope"), ("--threads=0", "--threads"), ("x", "x"), ("--listen=", "--listen")],
+    [
+        *[("--nope", "--nope"), ("--threads=0", "--threads"), ("x", "x"), ("--listen=", "listen")],
+        *[("--listen=localhost", "localhost"), ("--port=99999", "listen")],
+    ],
 )
 def test_a_wrong_option_stops_the_start_before_a_file_is_made(
     words: str,
@@ -25,6 +28,16 @@ def test_a_wrong_option_stops_the_start_before_a_file_is_made(
     monkeypatch.setenv("RESTAUTH_DATABASE", "missing/x.db")  # or a fault here would serve for ever
     assert is_one_line(restauth(f"serve {words}"), word, 2)
     assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["--listen=1:1:1", "--host=1:1:1 --port=1"])
+def test_the_command_line_says_where_in_the_place_of_the_setting(
+    words: str, restauth: Restauth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("127.0.0.1:0", "x"):
+        monkeypatch.setenv("RESTAUTH_LISTEN", value)
+        assert is_one_line(restauth(f"serve {words}"), "restauth: listen is ", 2)
+    assert is_one_line(restauth("serve"), "RESTAUTH_LISTEN is 'x'", 2)
 
 
 @pytest.mark.parametrize("policy", ["open", "nist"])
