@@ -77,7 +77,7 @@ def serve(
     for listener in listeners:
         proxies = int(options.get("trusted_proxy_count", 1))
         listener.application = ForwardedScheme(listener.application, proxies)
-    stop = _Stop()
+    stop = _Stop(listeners[0].pull_trigger)
     try:
         announce([_address(listener) for listener in listeners])
     except BaseException:
@@ -113,10 +113,11 @@ class _QuietHandler(logging.StreamHandler[TextIO]):
 
 
 class _Stop:
-    """The first signal asks the loop to end; the second one ends the process."""
+    """The first signal asks the loop to end, and wakes it; the second one ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         self.is_asked = False
+        self._wake = wake
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
@@ -124,6 +125,7 @@ class _Stop:
         if self.is_asked:
             _exit(128 + number)  # as a shell reports a process that a signal has ended
         self.is_asked = True
+        self._wake()
 
 
 def _turn(sockets: dict[int, Any]) -> None:
@@ -138,7 +140,7 @@ def _finish(sockets: dict[int, Any], listeners: list[Listener], connections: Con
         # Not listener.close(): it also closes the trigger by which threads hand over responses.
         wasyncore.dispatcher.close(listener)
     deadline = time.monotonic() + STOP_DURATION
-    while time.monotonic() < deadline:
+    while connections.list() and time.monotonic() < deadline:
         _turn(sockets)
         if not any(each.requests or each.total_outbufs_len for each in connections.list()):
             break

@@ -1,14 +1,16 @@
 """`restauth serve`: its options, its announcement, and what it says of them."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from restauth import __version__
+from restauth.cli import serve
 from restauth.cli import server as server_module
+from restauth.cli.serve_options import read_options
+from restauth.settings import load
 from tests.cli.conftest import Restauth, is_one_line
-from tests.processes import SERVE, Server
+from tests.processes import Server
 
 
 @pytest.mark.parametrize(
@@ -57,22 +59,30 @@ def test_the_announcement_says_where_and_with_which_files_and_policy(
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "remarks"),
-    [
-        ("--threads=1", ["threads"]),
-        (f"--threads={server_module.MIN_THREADS - 1}", ["threads"]),
-        (f"--threads={server_module.MIN_THREADS}", []),
-        ("--trusted-proxy=127.0.0.1", ["trusted-proxy-headers"]),
-        ("--trusted-proxy=127.0.0.1 --trusted-proxy-headers=x-forwarded-for", []),
-    ],
-)
+FORWARDED = "--trusted-proxy=127.0.0.1 --trusted-proxy-headers="
+REMARKS = [  # options, whether https is required, a word of each remark
+    ("", "false", []),
+    ("--threads=1", "false", ["threads"]),
+    (f"--threads={server_module.MIN_THREADS - 1}", "false", ["threads"]),
+    (f"--threads={server_module.MIN_THREADS}", "false", []),
+    ("--trusted-proxy=127.0.0.1", "false", ["without --trusted-proxy-headers"]),
+    (f"{FORWARDED}x-forwarded-for", "false", []),
+    # All credentials are refused where nothing can tell of https.
+    ("", "true", ["credentials"]),
+    (f"{FORWARDED}x-forwarded-for", "true", ["credentials"]),
+    (f"{FORWARDED}Forwarded", "true", []),
+    (f"{FORWARDED}X-Forwarded-Proto", "true", []),
+    ("--url-scheme=https", "true", []),
+]
+
+
+@pytest.mark.filterwarnings("ignore:No proxy headers were marked as trusted")  # waitress's own
+@pytest.mark.parametrize(("options", "require_https", "words"), REMARKS)
 def test_options_that_are_a_risk_are_remarked_upon(
-    directory: Path, options: str, remarks: list[str]
+    options: str, require_https: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Server.start(directory, *SERVE, *options.split(), password_policy="nist") as server:
-        assert server.get("/api/health").status == 200
-        assert server.end() == 0
-    said = re.findall("^restauth: .*", server.output, re.MULTILINE)
-    assert len(said) == len(remarks)
-    assert all(word in line for word, line in zip(remarks, said, strict=True))
+    _, given = read_options(None, options.split())
+    serve._announce(load({}, {"require_https": require_https}), given, ["http://127.0.0.1:5000"])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(words)
+    assert all(word in line for word, line in zip(words, said, strict=True))

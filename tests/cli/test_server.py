@@ -21,9 +21,11 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
+from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
 from restauth.cli import server as server_module
+from restauth.cli.connections import Connection, Connections
 from restauth.services import HASH_QUEUE, HASH_SLOTS
 from restauth.storage.engine import MAX_WRITERS
 from tests.conftest import ServicesFactory, basic, bearer
@@ -212,6 +214,14 @@ def test_the_stop_does_not_wait_for_the_wall_clock(monkeypatch: pytest.MonkeyPat
     assert not dispatcher.threads
 
 
+def test_a_stop_without_connections_waits_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "task_class", Connection.task_class)  # the stop changes it
+    turns: list[object] = []
+    monkeypatch.setattr(server_module, "_turn", turns.append)
+    server_module._finish({}, [], Connections({}, Adjustments()))
+    assert turns == []
+
+
 @contextmanager
 def many_files(wanted: int) -> Iterator[None]:
     """Let this process hold so many files."""
@@ -349,11 +359,13 @@ def test_the_first_signal_asks_and_the_second_ends_the_process(
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
     try:
-        stop = server_module._Stop()
+        woken: list[bool] = []
+        stop = server_module._Stop(lambda: woken.append(stop.is_asked))
         for number in numbers:
             seen = (stop.is_asked, list(statuses))
             assert seen == (number == signal.SIGTERM, [])
             signal.raise_signal(number)
+        assert woken[0]
         assert statuses == [128 + signal.SIGTERM]
     finally:
         for number, handler in zip(numbers, handlers, strict=True):
@@ -504,27 +516,6 @@ def test_a_server_whose_database_is_taken_away_says_so(served: Server, tmp_path:
     assert served.end() == 0
     assert " WARNING restauth: store_unavailable: " in served.output
     assert "restauth.db was removed or replaced: restart\n" in served.output
-
-
-@pytest.mark.parametrize(
-    ("options", "remarks"),
-    [
-        ((), 1),
-        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=x-forwarded-for"), 1),
-        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=Forwarded"), 0),
-        (("--trusted-proxy=127.0.0.1", "--trusted-proxy-headers=X-Forwarded-Proto"), 0),
-        (("--url-scheme=https",), 0),
-    ],
-)
-def test_a_service_that_refuses_every_credential_says_so(
-    tmp_path: Path, options: tuple[str, ...], remarks: int
-) -> None:
-    """It requires https, and is told of none."""
-    for require_https, expected in (("true", remarks), ("false", 0)):
-        with Server.start(tmp_path, *SERVE, *options, require_https=require_https) as server:
-            assert server.addresses
-            assert server.end() == 0
-        assert server.output.count("all credentials are refused") == expected
 
 
 def test_an_http_1_1_request_without_a_host_is_malformed(served: Server) -> None:
