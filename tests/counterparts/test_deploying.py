@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from restauth import settings
+from restauth.cli.server import STOP_DURATION
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library, program
 from tests.counterparts.test_proxies import NGINX_FRAME, Application, free_port
@@ -774,8 +775,10 @@ class Image:
         self.command = self._here(json.loads(self.only("CMD")))
         check = self.only("HEALTHCHECK")
         self.check = self._here(json.loads(check[check.index(" CMD ") + 5 :]))
-        pairs = [value.split("=", 1) for value in self.all("ENV")]
-        self.variables = {name: self._path(text) for name, text in pairs}
+        pairs = dict(value.split("=", 1) for value in self.all("ENV"))
+        assert pairs.pop("RESTAUTH_LISTEN") == f"0.0.0.0:{self.only('EXPOSE')}"
+        self.variables = {name: self._path(text) for name, text in pairs.items()}
+        self.variables["RESTAUTH_LISTEN"] = f"127.0.0.1:{port}"
 
     def all(self, step: str) -> list[str]:
         return [text for name, text in self.steps if name == step]
@@ -793,10 +796,7 @@ class Image:
         """The installed programs are those of the tests."""
         programs = {"restauth": [*RESTAUTH], "python": [sys.executable]}
         words = [*programs.get(words[0], words[:1]), *words[1:]]
-        return [
-            re.sub(r"(?<![0-9])5000\b", str(self.port), word).replace("=0.0.0.0:", "=127.0.0.1:")
-            for word in words
-        ]
+        return [re.sub(r"(?<![0-9])5000\b", str(self.port), word) for word in words]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -895,17 +895,66 @@ def test_a_container_without_its_database_is_not_healthy(image: Image) -> None:
         assert server.get("/api/health").status == 503
 
 
-def test_process_1_stops_on_sigterm(image: Image) -> None:
-    """The system drops a signal that process 1 has no handler for."""
-    as_root = ["--user", "--map-root-user"] if os.geteuid() else []
-    new = namespaces(*as_root, "--fork", "--pid", "--kill-child")
-    words = [*new, *image.entrypoint, *image.command]
-    with Server.start(image.data, *words, **image.settings) as server:
+# What an engine does with `--read-only --cap-drop ALL -v …:/data`, before it starts the command.
+CONTAINED = """
+mount --bind "$0" "$0" && mount -o remount,bind,ro / && cd "$0" || exit 1
+exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+"""
+
+
+class Container:
+    """A process that is process 1 of its namespace, and can write in the volume alone."""
+
+    def __init__(self, server: Server) -> None:
         assert server.addresses
-        (child,) = children(server.process.pid)
-        inside = Path(f"/proc/{child}/status").read_text()
+        self.server = server
+        (self.process_1,) = children(server.process.pid)
+
+    def run(self, *words: str, stdin: str = "", **settings: str) -> Outcome:
+        """As `docker exec` does, in the container's directory."""
+        as_root = ["--user", "--preserve-credentials"] if os.geteuid() else []
+        enter = [program("nsenter"), f"--target={self.process_1}", *as_root, "--mount", "--pid"]
+        done = subprocess.run(
+            [*enter, f"--wd=/proc/{self.process_1}/cwd", *words],
+            env=environ(**settings),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_process_1_works_on_one_volume_and_stops_on_sigterm(tmp_path: Path) -> None:
+    """The system drops a signal that process 1 has no handler for."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    image = Image(volume, free_port())
+    as_root = ["--user", "--map-root-user"] if os.geteuid() else []
+    new = namespaces(*as_root, "--mount", "--fork", "--pid", "--kill-child")
+    program("setpriv")
+    with closing(sqlite3.connect(volume / "old.sqlite")) as old:  # of REST-auth
+        old.execute("CREATE TABLE users (id INTEGER, username TEXT, password_hash TEXT)")
+    words = [*image.entrypoint, *image.command]
+    command = (*new, "sh", "-c", CONTAINED, str(volume), *words)
+    with Server.start(tmp_path, *command, **image.settings) as server:
+        container = Container(server)
+        inside = Path(f"/proc/{container.process_1}/status").read_text()
         assert re.search(r"^NSpid:\t\d+\t1$", inside, re.MULTILINE)
-        os.kill(child, signal.SIGTERM)
+        assert "\nCapEff:\t0000000000000000\n" in inside
+        for elsewhere in (tmp_path, "/tmp", "/var/tmp", Path(sys.executable).parent):  # noqa: S108
+            assert container.run("touch", f"{elsewhere}/file").err.endswith(
+                "Read-only file system\n"
+            )
+        server.register(NAME)
+        token = server.log_in(NAME)
+        for command_line in ("key rotate", "import old.sqlite", "backup copy.db", "user list"):
+            done = container.run(*image.entrypoint, *command_line.split(), **image.settings)
+            assert (done.status, done.err) == (0, ""), done
+        assert server.get("/api/resource", bearer(token)).status == 200
+        assert (volume / "copy.db").exists()
+        os.kill(container.process_1, signal.SIGTERM)
         assert server.wait() == 0, server.output
 
 
@@ -1002,6 +1051,8 @@ def test_there_is_one_pod_on_one_volume(manifest: dict[str, Any], image: Image) 
     (volume,) = image.all("VOLUME")
     assert mounts[volume]["name"] == "data"
     assert not any("subPath" in mount for mount in mounts.values())
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["terminationGracePeriodSeconds"] > STOP_DURATION + 2
     known = {each["name"] for each in pod["volumes"]}
     assert {mount["name"] for mount in mounts.values()} == known
     assert all(document["apiVersion"] for document in manifest.values())
@@ -1027,7 +1078,7 @@ def test_the_pod_serves_and_answers_its_probes(manifest: dict[str, Any], image: 
     assert str(port["containerPort"]) == image.only("EXPOSE")
     with Server.start(image.data, *words, **{**image.settings, **given}) as server:
         assert server.addresses == [f"http://127.0.0.1:{image.port}"]
-        for probe in ("readinessProbe", "livenessProbe"):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             get = container[probe]["httpGet"]
             assert get["port"] == port["name"]
             host = {"Host": "10.1.2.3:5000", "User-Agent": "kube-probe/1.30"}
