@@ -291,14 +291,14 @@ def test_the_service_for_tests_has_a_clock_to_set(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "ada\nthe token has expired\n"
 
 
-@pytest.mark.parametrize("mark", ["service_fixture", "extra_environ"])
-def test_the_tests_of_the_page_pass(tmp_path: Path, mark: str) -> None:
-    block = example("testing", "python", mark)
+def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
     hello = example("README", "python", "AuthMiddleware(hello)").partition("app = ")[0]
     (tmp_path / "pages.py").write_text(hello)
-    (tmp_path / "test_pages.py").write_text(block)
+    blocks = [example("testing", "python", mark) for mark in ("service_fixture", "extra_environ")]
+    for number, block in enumerate(blocks):
+        (tmp_path / f"test_pages_{number}.py").write_text(block)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pages.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -306,7 +306,7 @@ def test_the_tests_of_the_page_pass(tmp_path: Path, mark: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{block.count('def test_')} passed" in done.stdout
+    assert f"{''.join(blocks).count('def test_')} passed" in done.stdout
 
 
 # The operator's pages

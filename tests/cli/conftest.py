@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from restauth import services
 from restauth.cli.main import main
 from restauth.services import Services
+from tests.conftest import CHEAPEST
 from tests.processes import Outcome
 
 NAME, PASSWORD = "ada", "python"
@@ -21,7 +23,8 @@ Restauth = Callable[..., Outcome]
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test stands in an empty directory, and commands hash cheaply."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESTAUTH_BCRYPT_ROUNDS", "10")
+    build = services.build_hasher
+    monkeypatch.setattr(services, "build_hasher", lambda settings, _: build(settings, CHEAPEST))
     return tmp_path
 
 
