@@ -109,6 +109,12 @@ class Services:
         self.audit.record(Event.IMPORTED, OPERATOR, users=report.users, new=report.new)
         return report
 
+    def prepare(self) -> None:
+        """Measure the old hashes that logins may meet, and leave no connection open: uWSGI forks
+        now, without os.fork."""
+        self._hasher.calibrate(self._resources.store.sample_old_hashes())
+        self._resources.engine.close()
+
     def describe_new(self) -> str:
         """Of a database that was made now, what the operator should know."""
         shown = engines.show(self.settings.database)
@@ -216,9 +222,7 @@ def start_services(
             _log.warning("%s", fault)
     for finding in engines.check_modes(settings.database):
         _log.warning("%s", finding.text)
-    resources = services._resources  # noqa: SLF001 - this file builds it
-    services._hasher.calibrate(resources.store.sample_old_hashes())  # noqa: SLF001
-    resources.engine.close()  # uWSGI forks now, without os.fork: no connection may be open
+    services.prepare()
     return services
 
 
