@@ -158,6 +158,8 @@ class _Transaction:
         """When the connection is lost now, the transaction has perhaps taken effect, so it is not
         run again. Neither is it acknowledged where the server warns: its wait for a standby was
         cancelled, and a failover would lose it. Raises StoreUnavailable, psycopg.Error."""
+        if not self._has_begun:
+            return
         warnings: list[Diagnostic] = []
         self._connection.add_notice_handler(warnings.append)
         try:
