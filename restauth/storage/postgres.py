@@ -119,8 +119,9 @@ class _Pool:
 
     def close(self) -> None:
         """Close the idle ones."""
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):  # other threads take from it too
+            while True:
+                self._idle.pop().close()
 
     def _take(self) -> _Connection:
         try:

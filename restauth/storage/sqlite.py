@@ -143,8 +143,9 @@ class SQLite:
     def close(self) -> None:
         """As the contract says."""
         for pool in (self._idle, self._writing):
-            while pool:
-                pool.pop().close()
+            with suppress(IndexError):  # other threads take from it too
+                while True:
+                    pool.pop().close()
 
     def _begin(self, connection: _Connection, deadline: float) -> None:
         """Take the write lock of the file. SQLite's own busy handler would sleep longer each time,
