@@ -38,6 +38,8 @@ sys.exit(main())
 """
 RESTAUTH = (sys.executable, "-c", _RESTAUTH)
 SERVE = (*RESTAUTH, "serve", "--listen", "127.0.0.1:0")
+# Before a command that cannot write where the measured coverage goes.
+UNMEASURED = ("env", "-u", "COVERAGE_PROCESS_CONFIG")
 
 _AT_A_TERMINAL = """
 import os, pty, sys

@@ -21,7 +21,7 @@ from restauth.errors import InvalidSetting, UnusableKeyRing
 from tests.conftest import bearer
 from tests.documents import example
 from tests.key_pairs import need_extra
-from tests.processes import PATIENCE, Outcome, Server, environ, run
+from tests.processes import PATIENCE, UNMEASURED, Outcome, Server, environ, run
 from tests.rotation import add_users, change_keys, machines, rotate_under_load
 
 USER = 65534  # of the server
@@ -37,8 +37,7 @@ os.setgid({USER})
 os.setuid({USER})
 sys.exit(main())
 """
-# The coverage of that process is not measured: the user cannot write where its data go.
-RUN = ("env", "-u", "COVERAGE_PROCESS_CONFIG", sys.executable, "-c", AS_A_USER)
+RUN = (*UNMEASURED, sys.executable, "-c", AS_A_USER)
 SERVE = (*RUN, "serve", "--listen", "127.0.0.1:0")
 
 

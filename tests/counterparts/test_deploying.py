@@ -35,6 +35,7 @@ from tests.processes import (
     PATIENCE,
     RESTAUTH,
     SERVE,
+    UNMEASURED,
     Answer,
     Outcome,
     Server,
@@ -936,8 +937,8 @@ def test_process_1_works_on_one_volume_and_stops_on_sigterm(tmp_path: Path) -> N
     program("setpriv")
     with closing(sqlite3.connect(volume / "old.sqlite")) as old:  # of REST-auth
         old.execute("CREATE TABLE users (id INTEGER, username TEXT, password_hash TEXT)")
-    words = [*image.entrypoint, *image.command]
-    command = (*new, "sh", "-c", CONTAINED, str(volume), *words)
+    restauth = [*UNMEASURED, *image.entrypoint]
+    command = (*new, "sh", "-c", CONTAINED, str(volume), *restauth, *image.command)
     with Server.start(tmp_path, *command, **image.settings) as server:
         container = Container(server)
         inside = Path(f"/proc/{container.process_1}/status").read_text()
@@ -950,7 +951,7 @@ def test_process_1_works_on_one_volume_and_stops_on_sigterm(tmp_path: Path) -> N
         server.register(NAME)
         token = server.log_in(NAME)
         for command_line in ("key rotate", "import old.sqlite", "backup copy.db", "user list"):
-            done = container.run(*image.entrypoint, *command_line.split(), **image.settings)
+            done = container.run(*restauth, *command_line.split(), **image.settings)
             assert (done.status, done.err) == (0, ""), done
         assert server.get("/api/resource", bearer(token)).status == 200
         assert (volume / "copy.db").exists()
