@@ -22,6 +22,7 @@ def open_engine(database: str, *, create: bool) -> Engine:
     Raises UnusableStore.
     """
     if is_postgres(database):
+        from restauth.storage import postgres_database  # noqa: F401, PLC0415 - says what is missing
         from restauth.storage.postgres import PostgreSQL  # noqa: PLC0415 - which needs an extra
 
         return PostgreSQL(database, create=create)

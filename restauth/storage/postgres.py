@@ -158,7 +158,7 @@ class _Transaction:
     def commit(self) -> None:
         """When the connection is lost now, the transaction has perhaps taken effect, so it is not
         run again. Neither is it acknowledged where the server warns: its wait for a standby was
-        cancelled, and a failover would lose it. Raises StoreUnavailable, psycopg.Error."""
+        cancelled, and a failover would lose it. Raises StoreUnavailable, and conflicts."""
         if not self._has_begun:
             return
         warnings: list[Diagnostic] = []
@@ -168,9 +168,7 @@ class _Transaction:
         except _CONFLICTS:
             raise
         except psycopg.Error as error:
-            if _is_operational(error):
-                raise StoreUnavailable(f"no answer to a commit: {first_line(error)}") from None
-            raise
+            raise StoreUnavailable(f"no answer to a commit: {first_line(error)}") from None
         finally:
             self._connection.remove_notice_handler(warnings.append)
         if warnings:
@@ -246,9 +244,8 @@ class PostgreSQL:
         return self._run(self._writers, attempt)
 
     def ping(self) -> None:
-        """As the contract says."""
-        if self.read("SELECT 1 WHERE pg_is_in_recovery()", {}):
-            raise StoreUnavailable("the server is a standby, which takes no writes")
+        """As the contract says: no connection leads to a server that takes no writes."""
+        self.read("SELECT 1", {})
 
     def backup(self, target: Path) -> None:
         """PostgreSQL has programs of its own for this. Raises UnusableFile."""
@@ -297,6 +294,9 @@ class PostgreSQL:
         except psycopg.Error as error:
             self._failed_at = time.monotonic()
             raise StoreUnavailable(first_line(error)) from None
+        if connection.is_read_only:
+            connection.close()
+            raise StoreUnavailable("the server takes no writes: it is a standby")
         if number != connection.info.backend_pid:
             connection.prepare_threshold = None
         return connection

@@ -190,8 +190,9 @@ class Postgres:
         self.configure({"port": str(self.port), **_SETTINGS, **settings})
 
     def _make_certificate(self) -> None:
-        """For the address alone, and trusted by itself."""
-        names = ("-subj", "/CN=postgresql", "-addext", "subjectAltName=IP:127.0.0.1")
+        """For one address and one name, and trusted by itself."""
+        other_names = "subjectAltName=IP:127.0.0.1,DNS:db.example.org"
+        names = ("-subj", "/CN=postgresql", "-addext", other_names)
         files = ("-keyout", str(self.data / "server.key"), "-out", str(self.data / "server.crt"))
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         run_as_user(program("openssl"), "req", "-x509", *curve, *names, *files)

@@ -134,6 +134,19 @@ def test_a_verified_server_gets_the_password(
     assert client.server.admin("SELECT username FROM users", DATABASE) == [("ada",)]
 
 
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_check_tells_a_server_that_is_not_verified(client: Client, mode: str) -> None:
+    """A server elsewhere, by its name."""
+    url = client.server.url(f"?{client.tls}&hostaddr=127.0.0.1").replace("@", f":{SECRET}@")
+    url = url.replace("127.0.0.1:", "db.example.org:")
+    assert client.add_user(url).status == 0
+    done = run(client.directory, "check", database=url.replace("verify-full", mode))
+    assert SECRET not in done.stdout
+    assert ("is not verified" in done.stdout) == (mode == "require")
+    assert "fsync is off" in done.stdout  # as the fixture has it
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

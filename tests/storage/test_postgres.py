@@ -188,9 +188,10 @@ def test_who_finds_no_connection_free_is_refused(
 
 
 def test_a_server_that_takes_no_writes_is_left_and_found_again(
-    engine: PostgreSQL, postgres: PostgresServer
+    engine: PostgreSQL, open_postgres: OpenPostgres, postgres: PostgresServer
 ) -> None:
     """As after a switch to another primary: what it answers may be old."""
+    careless = open_postgres(target_session_attrs="any")
     add(engine.write, "ada")
     names(engine.read)
     try:
@@ -200,6 +201,10 @@ def test_a_server_that_takes_no_writes_is_left_and_found_again(
         for ask in (lambda: names(engine.read), engine.ping):
             with pytest.raises(StoreUnavailable):
                 ask()
+        careless.close()
+        with pytest.raises(StoreUnavailable) as caught:
+            names(careless.read)
+        assert "standby" in caught.value.cause
     finally:
         set_read_only(postgres, "off")
     time.sleep(engine_module.PAUSE)
