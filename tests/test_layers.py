@@ -13,7 +13,7 @@ PACKAGE = ROOT / "restauth"
 # From the bottom up. An import points to a module that is named before; `core` and `storage` are
 # side by side and never import each other.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "values": ("errors", "records"),
+    "values": ("errors", "records", "gate"),
     "settings": ("settings",),
     "core": (
         "core.json_text", "core.base64url", "core.rfc3339", "core.repetition",

@@ -20,10 +20,10 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
-from restauth.cli.tasks import AppTask, RefusalTask, Refuse
+from restauth.cli.tasks import AppTask, Dispatcher, RefusalTask, Refuse
 from restauth.core.throttle import network_of
+from restauth.gate import WouldWait
 
 REQUEST_DURATION = 15  # seconds from the first byte of a request to its last one
 ANSWER_DURATION = 15  # seconds in which a client takes a whole response
@@ -80,6 +80,7 @@ class Connection(HTTPChannel):
 
     task_class = AppTask
     error_task_class = RefusalTask
+    must_not_wait = False
     server: "Any"
     requests: Any
 
@@ -122,6 +123,19 @@ class Connection(HTTPChannel):
         if self.connected and self._can_go_on:
             data, self._next = self._next, b""
             self.received(data)
+
+    def answer_at_once(self) -> bool:
+        """Answer the request and send the response, unless the app would have to wait. False then:
+        the request is still to be answered."""
+        self.must_not_wait = True
+        try:
+            self.service()
+        except WouldWait:
+            return False
+        finally:
+            self.must_not_wait = False
+        self.handle_write()
+        return True
 
     @property
     def _can_go_on(self) -> bool:
@@ -276,13 +290,13 @@ def listen(
     adj: Adjustments,
     connections: Connections,
     sockets: dict[int, Any],
+    dispatcher: Dispatcher,
     refuse: Refuse | None = None,
 ) -> list[Listener]:
     """Listen on all addresses of the options; `refuse` answers what the app does not see.
 
     The threads that call the app start last. Raises OSError.
     """
-    dispatcher = ThreadedTaskDispatcher()
     addresses: Any = adj.listen  # resolved by waitress
     listeners: list[Listener]
     if adj.unix_socket:

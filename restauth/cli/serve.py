@@ -48,7 +48,7 @@ def _serve(arguments: Arguments) -> int:
             late.start(settings)
             _announce(settings, options, addresses)
 
-        server.serve(late, options, start, partial(refuse, settings))
+        server.serve(late, options, start, partial(refuse, settings), is_app_prompt=True)
     return 0
 
 

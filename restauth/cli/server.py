@@ -22,7 +22,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 from restauth.cli.connections import Connection, Connections, Listener, listen
 from restauth.cli.forwarded import ForwardedScheme
-from restauth.cli.tasks import LastTask, Refuse
+from restauth.cli.tasks import Dispatcher, LastTask, Refuse
 from restauth.domain.audit import LOGGER
 from restauth.errors import UnusableAddress
 from restauth.services import HASH_QUEUE, HASH_SLOTS
@@ -53,13 +53,15 @@ def serve(
     options: Mapping[str, Any],
     announce: Callable[[list[str]], None],
     refuse: Refuse | None = None,
+    *,
+    is_app_prompt: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the responses under way. A second signal ends the
     process at once.
 
     `options` are waitress's, as text. `announce` is called with the addresses, when the server
     listens and before it accepts; it may make the app ready. `refuse` makes the answers to requests
-    that the app does not see. Raises UnusableAddress.
+    that the app does not see. `is_app_prompt` is for `Dispatcher`. Raises UnusableAddress.
     """
     options = {**LIMITS, **options}
     files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
@@ -68,7 +70,8 @@ def serve(
     try:
         adjustments = Adjustments(**options)
         connections = Connections(sockets, adjustments)
-        listeners = listen(app, adjustments, connections, sockets, refuse)
+        dispatcher = Dispatcher(is_app_prompt=is_app_prompt)
+        listeners = listen(app, adjustments, connections, sockets, dispatcher, refuse)
     except (OSError, ValueError) as error:
         wasyncore.close_all(sockets)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -84,10 +87,10 @@ def serve(
         wasyncore.close_all(sockets)
         raise
     while not stop.is_asked:
-        _turn(sockets)
+        _turn(sockets, dispatcher)
         connections.tidy()
-    _finish(sockets, listeners, connections)
-    _end_threads(listeners[0].task_dispatcher)
+    _finish(sockets, dispatcher, listeners, connections)
+    _end_threads(dispatcher)
     wasyncore.close_all(sockets)
 
 
@@ -128,11 +131,17 @@ class _Stop:
         self._wake()
 
 
-def _turn(sockets: dict[int, Any]) -> None:
+def _turn(sockets: dict[int, Any], dispatcher: Dispatcher) -> None:
     wasyncore.loop(timeout=0.5, use_poll=True, map=sockets, count=1)
+    dispatcher.answer()
 
 
-def _finish(sockets: dict[int, Any], listeners: list[Listener], connections: Connections) -> None:
+def _finish(
+    sockets: dict[int, Any],
+    dispatcher: Dispatcher,
+    listeners: list[Listener],
+    connections: Connections,
+) -> None:
     """Accept no new connection, and go on until all responses are sent or the time is over. Each
     response closes its connection, so that no client sends another request that is lost."""
     Connection.task_class = LastTask
@@ -141,7 +150,7 @@ def _finish(sockets: dict[int, Any], listeners: list[Listener], connections: Con
         wasyncore.dispatcher.close(listener)
     deadline = time.monotonic() + STOP_DURATION
     while connections.list() and time.monotonic() < deadline:
-        _turn(sockets)
+        _turn(sockets, dispatcher)
         if not any(each.requests or each.total_outbufs_len for each in connections.list()):
             break
 

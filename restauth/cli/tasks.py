@@ -1,14 +1,18 @@
 """How waitress gives a request to the app, and sends the response.
 
 Rule: the app gets the path that was sent. A response that has no body keeps its connection. What
-the server refuses before the app sees it is answered like a refusal of the app.
+the server refuses before the app sees it is answered like a refusal of the app. The thread of the
+event loop answers what needs no waiting, and never waits.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+
+from restauth.gate import MUST_NOT_WAIT
 
 # From a status and the headers of the request, by waitress's names (ORIGIN), to status line,
 # headers and body.
@@ -18,12 +22,14 @@ Refuse = Callable[[int, Mapping[str, str]], tuple[str, list[tuple[str, str]], by
 class AppTask(WSGITask):
     """One request that the app answers."""
 
+    channel: Any
     request: Any
 
     def get_environment(self) -> WSGIEnvironment:
         """The environ of PEP 3333. waitress reads `//api` as `/api`; then a rule of a proxy for
         the path `/api` would not see this request."""
         environ = super().get_environment()
+        environ[MUST_NOT_WAIT] = self.channel.must_not_wait
         if self.request.path.startswith("//"):
             environ["SCRIPT_NAME"], environ["PATH_INFO"] = "", self.request.path
         return environ
@@ -44,6 +50,31 @@ class LastTask(AppTask):
         WSGITask.set_close_on_finish(self)
         header: bytes = super().build_response_header()
         return header
+
+
+class Dispatcher(ThreadedTaskDispatcher):
+    """Where a request is answered. With `is_app_prompt` the app raises WouldWait as `restauth.gate`
+    says: then the thread of the event loop tries first, because a change of threads costs more than
+    a token request. All else is for the other threads, also for an app that knows no such rule."""
+
+    def __init__(self, *, is_app_prompt: bool) -> None:
+        super().__init__()
+        self._is_app_prompt = is_app_prompt
+        self._new: deque[Any] = deque()
+
+    def add_task(self, task: Any) -> None:
+        """Take a connection whose request is complete."""
+        if self._is_app_prompt:
+            self._new.append(task)
+        else:
+            super().add_task(task)
+
+    def answer(self) -> None:
+        """Answer what is new. For the thread of the loop, between two turns."""
+        while self._new:
+            connection = self._new.popleft()
+            if not connection.answer_at_once():
+                super().add_task(connection)
 
 
 class RefusalTask(ErrorTask):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from restauth.core.fair_queue import FairQueue
 from restauth.errors import Busy
+from restauth.gate import gate
 
 Result = TypeVar("Result")
 
@@ -56,6 +57,7 @@ class HashLimiter:
         Attempts with the same `key` are equal. When `work` raises, the others go on by themselves.
         Raises Busy when too many others wait, or when no more than `leave` places are left.
         """
+        gate.before_waiting()
         attempt = _Attempt(network, name, key)
         self._enter(attempt, leave)
         results: list[Result] = []

@@ -26,6 +26,7 @@ from restauth.errors import (
     UnusableCode,
     UsernameTaken,
 )
+from restauth.gate import gate
 from restauth.records import MAX_ID, OPERATOR, Account, Client
 from restauth.storage.store import Store
 
@@ -259,6 +260,7 @@ class Accounts:
 
     def _refuse_unfit(self, password: str, username: str) -> None:
         _refuse_malformed(password)
+        gate.before_waiting()  # for `password_check`, which may be anything
         fault = self._find_fault(password, username)
         if fault:
             raise UnacceptablePassword(fault)

@@ -17,6 +17,7 @@ from threading import Lock
 from restauth.core import rfc3339
 from restauth.core.repetition import ALWAYS_TOLD, Repetition
 from restauth.errors import UnusableFile
+from restauth.gate import gate
 from restauth.records import OPERATOR, Account, Client
 from restauth.storage.log_file import LogFile
 
@@ -92,6 +93,7 @@ class AuditLog:
         self, event: Event, client: Client, user_id: int | None = None, **details: object
     ) -> None:
         """Write one line. `details` say what the event is about: a session id, roles, a number."""
+        gate.before_waiting()
         if event in _FREE_OF_CHARGE and user_id is None:
             count = self._repetition.count((event, client.peer), self._clock())
             if count is None:
@@ -108,6 +110,7 @@ class AuditLog:
     def retry(self) -> None:
         """Look whether the file can be written now, so that `fault` is true of this moment."""
         if self._file:
+            gate.before_waiting()
             with self._lock:
                 self._try(self._file, None)
 

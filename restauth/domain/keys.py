@@ -14,6 +14,7 @@ from restauth.core import jwk
 from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.domain.audit import AuditLog, Event
 from restauth.errors import InvalidInput, UnusableKeyRing
+from restauth.gate import gate
 from restauth.records import OPERATOR
 from restauth.storage.key_file import KeyFile
 
@@ -171,6 +172,7 @@ class SigningKeys:
             self._audit.record(event, OPERATOR, kids=dropped)
 
     def _follow(self, seen: tuple[Version, KeyRing]) -> tuple[Version, KeyRing]:
+        gate.before_waiting()
         with self._lock:
             if self._seen is not seen and self._seen is not None:
                 return self._seen  # another thread has read the file meanwhile

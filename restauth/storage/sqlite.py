@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 from restauth.errors import StoreUnavailable, UnusableFile
+from restauth.gate import gate
 from restauth.storage import sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute, Result, Row
 from restauth.storage.sqlite_watch import Opened, Watch
@@ -74,24 +75,35 @@ class SQLite:
         self._next_look = 0.0
 
     def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
-        """As the contract says."""
+        """As the contract says. In WAL mode hardly anything keeps a reader waiting: a process that
+        has just crashed, or that closes the file as the last one."""
         with self._reader() as connection:
-            return connection.execute(sql, parameters).fetchall()
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                if sqlite_file.result_code(error) != sqlite3.SQLITE_BUSY:
+                    raise
+            gate.before_waiting()
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")
 
     def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """As the contract says."""
         return self.transaction(lambda execute: execute(sql, parameters))
 
     def write_if_free(self, sql: str, parameters: Mapping[str, object]) -> None:
-        """As the contract says. A commit with `synchronous = NORMAL` does not wait for the disk."""
+        """As the contract says. A commit with `synchronous = NORMAL` does not wait for the disk,
+        except for one of many, which moves the WAL into the file."""
+        gate.before_waiting()
         with suppress(StoreUnavailable), self._reader() as connection:
-            connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 connection.execute(sql, parameters).fetchall()
             finally:
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         """As the contract says; `work` is run once, because it holds the only write lock.
@@ -99,6 +111,7 @@ class SQLite:
         The lock is taken at the start: a transaction that reads first and then writes fails at once
         when another writer came between (SQLITE_BUSY_SNAPSHOT), whatever the busy timeout.
         """
+        gate.before_waiting()
         deadline = time.monotonic() + BUSY_TIMEOUT / 1000
         with self._queue.turn(BUSY_TIMEOUT / 1000), self._writer() as connection:
             self._watch.look(connection.opened)
@@ -179,15 +192,15 @@ class SQLite:
         return now - self._busy_since
 
     def _reader(self) -> AbstractContextManager[_Connection]:
-        return self._borrow(self._idle, BUSY_TIMEOUT)
+        return self._borrow(self._idle)
 
     def _writer(self) -> AbstractContextManager[_Connection]:
-        return self._borrow(self._writing, 0)
+        return self._borrow(self._writing)
 
     @contextmanager
-    def _borrow(self, pool: deque[_Connection], busy_timeout: int) -> Iterator[_Connection]:
+    def _borrow(self, pool: deque[_Connection]) -> Iterator[_Connection]:
         try:
-            connection = self._take(pool, busy_timeout)
+            connection = self._take(pool)
             is_sound = True
             try:
                 self._look_once_a_second(connection)
@@ -212,16 +225,16 @@ class SQLite:
                 raise StoreUnavailable(str(error)) from None
             raise
 
-    def _take(self, pool: deque[_Connection], busy_timeout: int) -> _Connection:
+    def _take(self, pool: deque[_Connection]) -> _Connection:
         try:
             return pool.pop()
         except IndexError:
-            pass
+            gate.before_waiting()
         header = self._watch.open_header()
         connection = self._connect(BUSY_TIMEOUT)
         try:
             connection.execute("PRAGMA schema_version").fetchall()  # reads, and so opens the WAL
-            connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+            connection.execute("PRAGMA busy_timeout = 0")
             connection.opened = self._watch.open(header)
         except BaseException:
             connection.close()

@@ -9,6 +9,7 @@ import secrets
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from restauth.errors import HttpsRequired, Refusal, Throttled
+from restauth.gate import MUST_NOT_WAIT, gate
 from restauth.services import Services
 from restauth.web import cors, problems
 from restauth.web.access import Access, check_route
@@ -34,16 +35,21 @@ class App:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         remove_identity(environ)
         scheme = scheme_of(environ)
+        with gate.turn(must_not_wait=environ.get(MUST_NOT_WAIT, False)):
+            response = self._respond(environ, scheme)
+        return send(response, environ, start_response)
+
+    def _respond(self, environ: WSGIEnvironment, scheme: str) -> Response:
         try:
             response = self._answer(environ, scheme)
         except Refusal as refusal:
             response = problems.refuse(refusal, environ, scheme, self._realm)
         except Exception:  # noqa: BLE001 - log a bug, and never show a traceback to the client
+            gate.before_waiting()
             incident = secrets.token_hex(8)
             _log.exception("incident %s", incident)
             response = problems.internal_error(incident)
-        response = response.with_headers(*cors.allow(environ, self._origins))
-        return send(response, environ, start_response)
+        return response.with_headers(*cors.allow(environ, self._origins))
 
     def _answer(self, environ: WSGIEnvironment, scheme: str) -> Response:
         request = parse_request(environ)

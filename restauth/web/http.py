@@ -24,6 +24,7 @@ from restauth.errors import (
     PasswordRequired,
     UnsupportedMediaType,
 )
+from restauth.gate import gate
 from restauth.records import Account, Caller, Client, Session
 from restauth.web.host import parse as parse_host
 
@@ -165,6 +166,7 @@ class Request:
         return tuple(body[name] for name in names)
 
     def _read_body(self) -> bytes:
+        gate.before_waiting()  # for a slow client
         body_input = self.environ["wsgi.input"]
         length = self.environ.get("CONTENT_LENGTH") or ""
         if length:

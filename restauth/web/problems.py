@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restauth import errors
+from restauth.gate import gate
 from restauth.web import challenges
 from restauth.web.http import Response, json_response
 
@@ -55,6 +56,7 @@ def refuse(
     the log.
     """
     if isinstance(refusal, errors.Unavailable) and refusal.cause:
+        gate.before_waiting()  # for the log
         _log.warning("%s: %s", refusal.code, refusal.cause)
     status, title = STATUSES[type(refusal)]
     headers = _headers(refusal, environ, scheme, realm)

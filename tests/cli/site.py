@@ -17,7 +17,7 @@ from waitress.adjustments import Adjustments
 from restauth.cli import connections as module
 from restauth.cli import server
 from restauth.cli.connections import Connections, Listener, listen
-from restauth.cli.tasks import Refuse
+from restauth.cli.tasks import Dispatcher, Refuse
 from tests.processes import until_deadline
 
 
@@ -32,15 +32,23 @@ class Site:
     """The server. `now` is its monotonic clock."""
 
     def __init__(
-        self, app: WSGIApplication, options: dict[str, Any], refuse: Refuse | None
+        self,
+        app: WSGIApplication,
+        options: dict[str, Any],
+        refuse: Refuse | None,
+        *,
+        is_app_prompt: bool,
     ) -> None:
         self.now = 1000.0
         self._sockets: dict[int, Any] = {}
         adjustments: Any = Adjustments
         given = {"listen": "127.0.0.1:0", "threads": 2, "outbuf_overflow": 1 << 30, **options}
         adj = adjustments(**{**server.LIMITS, **given})  # without temporary files
+        self.dispatcher = Dispatcher(is_app_prompt=is_app_prompt)
         self.connections = Connections(self._sockets, adj)
-        self.listeners: list[Listener] = listen(app, adj, self.connections, self._sockets, refuse)
+        self.listeners: list[Listener] = listen(
+            app, adj, self.connections, self._sockets, self.dispatcher, refuse
+        )
         self._clients: list[socket.socket] = []
 
     @classmethod
@@ -50,10 +58,12 @@ class Site:
         monkeypatch: pytest.MonkeyPatch,
         app: WSGIApplication = echo,
         refuse: Refuse | None = None,
+        *,
+        is_app_prompt: bool = False,
         **options: Any,
     ) -> Iterator["Site"]:
         """A server that listens."""
-        site = cls(app, options, refuse)
+        site = cls(app, options, refuse, is_app_prompt=is_app_prompt)
         monkeypatch.setattr(module, "monotonic", lambda: site.now)
         try:
             yield site
@@ -66,6 +76,7 @@ class Site:
     def turn(self) -> None:
         """One turn of the loop, as `serve` makes it."""
         wasyncore.loop(timeout=0.01, use_poll=True, map=self._sockets, count=1)
+        self.dispatcher.answer()
         self.connections.tidy()
 
     def turn_until(self, is_so: Callable[[], bool]) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from threading import current_thread, main_thread
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
 from restauth.cli.server import LIMITS
 from restauth.cli.tasks import LastTask
+from restauth.gate import MUST_NOT_WAIT, WouldWait
 from tests.cli.site import Site, is_at_end
 
 HOST = b"Host: localhost\r\n"
@@ -37,6 +39,43 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def ask(site: Site, request: bytes, end: bytes = b"\n") -> bytes:
     return site.receive(site.connect(data=request), end)
+
+
+# The thread
+
+
+def name_thread(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answers which thread it was called in; `/wait` does not answer in one that must not wait."""
+    if environ["PATH_INFO"] == "/wait" and environ[MUST_NOT_WAIT]:
+        raise WouldWait
+    body = b"loop\n" if current_thread() is main_thread() else b"other\n"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+@pytest.mark.parametrize(
+    ("is_app_prompt", "path", "thread"),
+    [(True, b"/", b"loop"), (True, b"/wait", b"other"), (False, b"/", b"other")],
+)
+def test_the_loop_answers_what_needs_no_waiting(
+    is_app_prompt: bool, path: bytes, thread: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Site.start(monkeypatch, name_thread, is_app_prompt=is_app_prompt) as site:
+        for _ in range(2):
+            answer = ask(site, b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert answer.endswith(b"\r\n\r\n" + thread + b"\n")
+
+
+def test_pipelined_requests_are_answered_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Site.start(monkeypatch, name_thread, is_app_prompt=True) as site:
+        paths = (b"/wait", b"/", b"/wait", b"/", b"/last")
+        requests = (b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n" for path in paths)
+        client = site.connect(data=b"".join(requests))
+        received = b""
+        while received.count(b"\n") - received.count(b"\r\n") < len(paths):
+            received += site.receive(client, b"\n")
+        words = [line for line in received.split(b"\n") if line in (b"loop", b"other")]
+        assert words == [b"other", b"loop", b"other", b"loop", b"loop"]
 
 
 # The path

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,10 +14,12 @@ import pytest
 import webtest
 from hypothesis import strategies as st
 
+from restauth.gate import MUST_NOT_WAIT, WouldWait, gate
 from restauth.records import User
 from restauth.services import Services
 from restauth.testing import Clock
 from restauth.web.http import ALWAYS
+from restauth.web.router import Router
 from tests.conftest import ServicesFactory, bearer, client_of
 from tests.web.conftest import (
     ANONYMOUS,
@@ -34,6 +37,79 @@ from tests.web.conftest import (
     token_of,
     total,
 )
+
+NO_WAIT = {MUST_NOT_WAIT: True}
+
+# Threads: what must not wait is answered, or given up before anything is changed
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/api/resource", None, 200),
+        ("/api/resource", PASSWORD, 200),  # verified before
+        ("/api/resource", bearer("a.b.c"), 401),
+        ("/api/resource", {}, 401),
+        ("/api/verify", None, 204),
+        ("/api/users/1", {}, 200),
+        ("/api/nothing", {}, 404),
+    ],
+)
+def test_a_request_that_only_reads_does_not_wait(
+    path: str, headers: Headers | None, status: int, services: Services, token: str
+) -> None:
+    live = bearer(token)
+    assert call(services, "/api/resource", PASSWORD).status_int == 200
+    for _ in range(2):
+        answer = call(services, path, live if headers is None else headers, **NO_WAIT)
+        assert answer.status_int == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/api/resource", WRONG),
+        ("GET", "/api/token", PASSWORD),
+        ("DELETE", "/api/token", None),
+        ("POST", "/api/users", {"Content-Type": "application/json"}),
+        ("GET", "/api/broken", None),
+    ],
+)
+def test_a_request_that_would_wait_is_given_up_unchanged(
+    method: str,
+    path: str,
+    headers: Headers | None,
+    services: Services,
+    token: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Router, "match", _broken_on("/api/broken", Router.match))
+    live = bearer(token)
+    caplog.clear()
+    with pytest.raises(WouldWait):
+        call(
+            services,
+            path,
+            live if headers is None else headers,
+            REQUEST_METHOD=method,
+            CONTENT_LENGTH="2",
+            **NO_WAIT,
+        )
+    assert caplog.records == []
+    assert call(services, "/api/resource", live, **NO_WAIT).status_int == 200
+    with gate.turn():  # it is open
+        pass
+
+
+def _broken_on(path: str, match: Callable[..., Any]) -> Callable[..., Any]:
+    def find(router: Router, method: str, asked: str) -> Any:
+        if asked == path:
+            raise ZeroDivisionError
+        return match(router, method, asked)
+
+    return find
+
 
 # Headers
 
