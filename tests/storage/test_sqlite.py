@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,6 +16,7 @@ from threading import Barrier
 import pytest
 
 from restauth.errors import StoreUnavailable, UnusableFile
+from restauth.gate import WouldWait, gate
 from restauth.storage import sqlite, sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute
 from restauth.storage.sqlite import SQLite
@@ -32,6 +35,18 @@ from tests.storage.system import (
 PAGE = 4096  # bytes, SQLite's default
 JUNK = b"\xa5" * PAGE
 WAL_INDEX = 32_768  # bytes, the least that it has
+
+# Another process that rebuilds the index of the WAL: it holds the locks for writing and recovery
+# (https://sqlite.org/walformat.html section 2.3.1), and the index has no valid header.
+RECOVERING = """
+import fcntl, sys
+index = open(sys.argv[1], "r+b", buffering=0)
+for lock in (120, 122):
+    fcntl.lockf(index, fcntl.LOCK_EX, 1, lock)
+index.write(bytes(96))
+print("recovering", flush=True)
+sys.stdin.read()
+"""
 
 Change = Callable[[Path], object]
 Trouble = Callable[[SQLite], AbstractContextManager[None]]
@@ -92,6 +107,22 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
     engine.transaction(work)
     engine.write_if_free("UPDATE users SET username = 'x'", {})
     assert pragmas(engine.read) == expected
+    assert engine.read("PRAGMA busy_timeout", {}) == [(0,)]
+
+
+def test_a_reader_waits_only_where_it_may(engine: SQLite, impatient: None) -> None:
+    index = f"{engine.path}-shm"
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERING, index], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"recovering\n"
+        with pytest.raises(WouldWait), gate.turn(must_not_wait=True):
+            engine.read("SELECT id FROM users", {})
+        with pytest.raises(StoreUnavailable), gate.turn():
+            engine.read("SELECT id FROM users", {})
+        other.communicate()
+    assert names(engine.read) == ["miguel"]
     assert engine.read("PRAGMA busy_timeout", {}) == [(0,)]
 
 
