@@ -26,6 +26,7 @@ from psycopg.errors import DeadlockDetected, Diagnostic, SerializationFailure
 from psycopg.pq import TransactionStatus
 
 from restauth.errors import StoreUnavailable, UnusableFile, UnusableStore
+from restauth.gate import gate
 from restauth.storage import postgres_database
 from restauth.storage.engine import MAX_WRITERS, Execute, Result, Row
 from restauth.storage.postgres_database import first_line
@@ -106,6 +107,7 @@ class _Pool:
     @contextmanager
     def borrow(self, patience: float) -> Iterator[_Connection]:
         """A connection, when one is free within so many seconds. Raises StoreUnavailable."""
+        gate.before_waiting()  # each statement waits for the network
         if not self._places.acquire(timeout=patience):
             raise StoreUnavailable("all connections to the database are in use")
         try:

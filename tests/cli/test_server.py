@@ -26,6 +26,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 from restauth.cli import server as server_module
 from restauth.cli.connections import Connection, Connections
+from restauth.cli.tasks import Dispatcher
 from restauth.services import HASH_QUEUE, HASH_SLOTS
 from restauth.storage.engine import MAX_WRITERS
 from tests.conftest import ServicesFactory, basic, bearer
@@ -217,8 +218,9 @@ def test_the_stop_does_not_wait_for_the_wall_clock(monkeypatch: pytest.MonkeyPat
 def test_a_stop_without_connections_waits_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "task_class", Connection.task_class)  # the stop changes it
     turns: list[object] = []
-    monkeypatch.setattr(server_module, "_turn", turns.append)
-    server_module._finish({}, [], Connections({}, Adjustments()))
+    monkeypatch.setattr(server_module, "_turn", lambda *turn: turns.append(turn))
+    dispatcher = Dispatcher(is_app_prompt=False)
+    server_module._finish({}, dispatcher, [], Connections({}, Adjustments()))
     assert turns == []
 
 
