@@ -17,7 +17,7 @@ from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
 from restauth.services import start_services
-from restauth.settings import Settings, without_secret
+from restauth.settings import Settings, is_postgres, without_secret
 from restauth.web.server_refusals import refuse
 
 
@@ -48,7 +48,9 @@ def _serve(arguments: Arguments) -> int:
             late.start(settings)
             _announce(settings, options, addresses)
 
-        server.serve(late, options, start, partial(refuse, settings), is_app_prompt=True)
+        # With PostgreSQL, nearly every request waits for the network.
+        is_prompt = not is_postgres(settings.database)
+        server.serve(late, options, start, partial(refuse, settings), is_app_prompt=is_prompt)
     return 0
 
 
