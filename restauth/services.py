@@ -91,6 +91,14 @@ class Services:
         self._resources.engine.backup(target)
         self.audit.record(Event.BACKED_UP, OPERATOR, file=str(target.absolute()))
 
+    def copy(self, target: str, progress: Callable[[int], None]) -> dict[str, int]:
+        """Copy all rows to another database, which `target` names like the setting. The number of
+        rows by table. Raises as `engines.copy`."""
+        counts = engines.copy(self._resources.engine, target, progress)
+        shown = engines.show(target)
+        self.audit.record(Event.COPIED, OPERATOR, to=shown, users=counts["users"])
+        return counts
+
     def import_users(
         self, source: RestAuthFile, progress: Callable[[int], None], *, dry_run: bool
     ) -> importer.Report:

@@ -28,7 +28,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "storage": (
         "storage.schema", "storage.engine", "storage.private_files", "storage.writer_queue",
         "storage.sqlite_watch", "storage.sqlite_file", "storage.sqlite_restore",
-        "storage.sqlite", "storage.postgres_database", "storage.postgres", "storage.engines",
+        "storage.sqlite", "storage.postgres_database", "storage.postgres", "storage.copying",
+        "storage.engines",
         "storage.key_file", "storage.key_url",
         "storage.common_passwords", "storage.rest_auth_file", "storage.staging", "storage.store",
         "storage.log_file",
@@ -211,7 +212,7 @@ def test_each_module_has_a_mirror() -> None:
 
 SQL_FILES = {
     "storage.store", "storage.schema", "storage.sqlite", "storage.sqlite_file",
-    "storage.postgres", "storage.postgres_database",
+    "storage.postgres", "storage.postgres_database", "storage.copying",
     "storage.rest_auth_file", "storage.staging",
 }  # fmt: skip
 

@@ -189,7 +189,7 @@ def test_the_life_of_an_account(
 
     # The log has told all of it: there is no event of an account that such a life has not.
     lines = [json.loads(each.getMessage()) for each in caplog.records if "audit" in each.name]
-    of_the_service = {"backed_up", "events_lost", "imported"}
+    of_the_service = {"backed_up", "copied", "events_lost", "imported"}
     of_accounts = {
         event.value for event in audit.Event if not event.value.startswith("key")
     } - of_the_service

@@ -4,12 +4,11 @@ Rule: a dry run makes no file and changes none.
 """
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
-from restauth.cli.output import printable, remark, say
+from restauth.cli.output import Progress, printable, remark, say
 from restauth.domain import importer
 from restauth.errors import UnusableStore
 from restauth.services import build_hasher, build_services
@@ -42,32 +41,20 @@ def _run(settings: Settings, source: RestAuthFile) -> importer.Report:
     with build_services(settings, create=is_new) as services:
         if services.is_new:
             remark(services.describe_new())
-        return services.import_users(source, _Progress(), dry_run=False)
+        return services.import_users(source, Progress(), dry_run=False)
 
 
 def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
     if not engines.exists(settings.database):
         with open_staging() as staging:
             users = importer.Import(staging, build_hasher(settings))
-            users.check(source, importer.NoAccounts(), _Progress())
+            users.check(source, importer.NoAccounts(), Progress())
             return users.report
     if not engines.is_up_to_date(settings.database):  # opening it would change it
         shown = without_secret(settings.database)
         raise UnusableStore(f"The next start brings {shown} up to date: start restauth first.")
     with build_services(settings, create=False) as services:
-        return services.import_users(source, _Progress(), dry_run=True)
-
-
-class _Progress:
-    """Prints the number of rows each second, after the first second."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + 1
-
-    def __call__(self, done: int) -> None:
-        if time.monotonic() >= self._next:
-            remark(f"{done} rows")
-            self._next = time.monotonic() + 1
+        return services.import_users(source, Progress(), dry_run=True)
 
 
 def _print_report(

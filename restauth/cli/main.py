@@ -15,7 +15,7 @@ from pathlib import Path
 from restauth import __version__, services, settings
 from restauth.cli import check, docs, importer, keys, serve, users
 from restauth.cli.command import Arguments, Commands, add_command, load_settings, open_services
-from restauth.cli.output import discard_output, log_to_remarks, print_table, remark, say
+from restauth.cli.output import Progress, discard_output, log_to_remarks, print_table, remark, say
 from restauth.errors import InvalidSetting, RestauthError, Unavailable
 
 
@@ -76,6 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the key ring is managed from outside, and its keys were revoked there before",
     )
+    copy = add_command(
+        commands, "copy", _copy, "copy everything to another database, which has to be new"
+    )
+    copy.add_argument(
+        "--to",
+        required=True,
+        metavar="DATABASE",
+        help="the name of a new file, or postgresql://USER:PASSWORD@HOST/NAME",
+    )
     add_command(
         commands, "settings", _settings, "show every setting and where it comes from", json=True
     )
@@ -103,6 +112,17 @@ def _restore(arguments: Arguments) -> int:
     settings = load_settings()
     services.restore(settings, Path(arguments.file), is_revoked=arguments.keys_revoked)
     say(f"{arguments.file} is restored to {settings.database}. All tokens have ended.")
+    return 0
+
+
+def _copy(arguments: Arguments) -> int:
+    target = load_settings(database=arguments.to).database
+    with open_services() as services:
+        counts = services.copy(target, Progress())
+        key_file = services.settings.key_file
+    rows = ", ".join(f"{count} {table}" for table, count in counts.items() if count)
+    say(f"Copied to {settings.without_secret(target)}, and compared: {rows or 'no rows'}.")
+    say(f"The key ring {key_file} is not copied: the service there needs the same one.")
     return 0
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -24,6 +25,18 @@ def remark(line: str) -> None:
     would then write to standard output."""
     if sys.stderr is not None:
         print(f"restauth: {printable(line)}", file=sys.stderr)
+
+
+class Progress:
+    """Prints the number of rows each second, after the first second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() >= self._next:
+            remark(f"{done} rows")
+            self._next = time.monotonic() + 1
 
 
 class _Remarks(logging.Handler):

@@ -52,6 +52,7 @@ class Event(Enum):
     DELETED = "deleted"
     IMPORTED = "imported"
     BACKED_UP = "backed_up"
+    COPIED = "copied"
     KEY_ADDED = "key_added"
     KEY_ACTIVATED = "key_activated"
     KEY_ROTATED = "key_rotated"

@@ -45,6 +45,13 @@ class Engine(Protocol):
         the database. What it raises undoes the transaction. Raises StoreUnavailable.
         """
 
+    def snapshot(self, work: Callable[[Execute], Result]) -> Result:
+        """Run `work`, which runs statements that change nothing: all of them see one state of the
+        database, and other writers go on. Raises StoreUnavailable."""
+
+    def last_id(self, execute: Execute) -> int:
+        """The highest id that a user has or ever had, as it is for `execute`; 0 if none had one."""
+
     def ping(self) -> None:
         """Return if the database is in its place and can be written, as far as can be seen without
         writing. Raises StoreUnavailable."""

@@ -5,13 +5,15 @@ Rule: the one file that knows the engines by name. All other code knows the cont
 What PostgreSQL needs is imported for such a URL alone.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from restauth.errors import UnusableStore
 from restauth.records import Finding
 from restauth.settings import is_postgres, without_secret
-from restauth.storage import sqlite_file, sqlite_restore
+from restauth.storage import copying, sqlite_file, sqlite_restore
 from restauth.storage.engine import Engine
 from restauth.storage.sqlite import SQLite
 
@@ -75,6 +77,29 @@ def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
             "the tokens that the copy would bring back."
         )
     sqlite_restore.restore(Path(database), copy, before)
+
+
+def copy(source: Engine, target: str, progress: Callable[[int], None]) -> dict[str, int]:
+    """Copy all rows; the number of them by table. The target is a new file, or a PostgreSQL
+    database without rows. Raises UnusableStore, StoreUnavailable; then no new file is left, and no
+    row was written."""
+    if is_postgres(target):
+        with closing(open_engine(target, create=True)) as engine:
+            return copying.copy(source, engine, progress)
+    part = f"{target}.part"
+    for name in (target, part):
+        if os.path.lexists(name):
+            raise UnusableStore(f"There is a file {show(name)}: a copy replaces none.")
+    try:
+        with closing(open_engine(part, create=True)) as engine:
+            counts = copying.copy(source, engine, progress)
+        os.link(part, target)  # unlike a renaming, it replaces no file
+    except OSError as error:
+        raise UnusableStore(f"{show(target)} cannot be made: {error.strerror}.") from None
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            Path(part + suffix).unlink(missing_ok=True)
+    return counts
 
 
 def check_modes(database: str) -> Iterator[Finding]:

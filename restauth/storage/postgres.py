@@ -245,6 +245,28 @@ class PostgreSQL:
 
         return self._run(self._writers, attempt)
 
+    def snapshot(self, work: Callable[[Execute], Result]) -> Result:
+        """As the contract says."""
+
+        def attempt(connection: _Connection) -> Result:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                return work(
+                    lambda sql, parameters: _rows(connection.execute(_translate(sql), parameters))
+                )
+
+        return self._run(self._readers, attempt)
+
+    def last_id(self, execute: Execute) -> int:
+        """As the contract says."""
+        ((number,),) = execute(
+            """
+            SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('users', 'id')), 0)
+            """,
+            {},
+        )
+        return int(number)
+
     def ping(self) -> None:
         """As the contract says: no connection leads to a server that takes no writes."""
         self.read("SELECT 1", {})

@@ -128,6 +128,22 @@ class SQLite:
             self._watch.look(connection.opened)  # else the write would be acknowledged, and lost
         return result
 
+    def snapshot(self, work: Callable[[Execute], Result]) -> Result:
+        """As the contract says."""
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                return work(lambda sql, parameters: connection.execute(sql, parameters).fetchall())
+            finally:
+                connection.execute("ROLLBACK")
+
+    def last_id(self, execute: Execute) -> int:
+        """As the contract says."""
+        ((number,),) = execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'users'", {}
+        )
+        return int(number)
+
     def ping(self) -> None:
         """As the contract says."""
         self._next_look = 0

@@ -103,7 +103,7 @@ def test_progress_is_printed_once_a_second(
     assert restauth("import db.sqlite --dry-run").err == ""  # all within the first second
     seconds = count(0, 0.03125)  # the clock at each look: a row takes as long
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
-    monkeypatch.setattr("restauth.cli.importer.time", clock)
+    monkeypatch.setattr("restauth.cli.output.time", clock)
     done = restauth("import db.sqlite --json")
     assert [line.split()[1] for line in done.err.splitlines()] == ["32", "64", "96"]
     assert done.json["users"] == 100

@@ -173,6 +173,31 @@ def test_a_backup_that_cannot_be_written_is_one_line_and_overwrites_nothing(
     assert (directory / "other").read_text() == "precious"
 
 
+def test_a_copy_is_served_with_the_same_keys(
+    restauth: Restauth,
+    services: Services,
+    ada: int,
+    make_services: ServicesFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token, listed = issue(services, NAME).token, restauth("user list")
+    done = restauth("copy --to new.db")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("Copied to new.db, and compared: 1 users, 1 sessions.\nThe key ring")
+    assert restauth("copy --to new.db") == refused(
+        f"There is a file {os.getcwd()}/new.db: a copy replaces none."
+    )
+    with closing(make_services(database="new.db")) as there:
+        assert is_valid(there, token)
+    monkeypatch.setenv("RESTAUTH_DATABASE", "new.db")
+    assert restauth("user list") == listed
+
+
+def test_a_copy_of_no_users_says_so(restauth: Restauth, services: Services) -> None:
+    assert restauth("copy --to new.db").out.startswith("Copied to new.db, and compared: no rows.\n")
+    assert restauth("copy --to mysql://a:secret@b/c").err.count("secret") == 0
+
+
 # Settings
 
 

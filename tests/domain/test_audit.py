@@ -242,10 +242,14 @@ class Journey:
         )
 
     def _copy(self) -> None:
-        """A backup, and an import of nobody."""
+        """A backup, a copy, and an import of nobody."""
         copy = Path(self.services.settings.database).with_name("copy.db")
         self.services.backup(copy)
         self.expect("backed_up", None, "operator", file=str(copy))
+        other = str(copy.with_name("other.db"))
+        self.services.copy(other, void)
+        users = self.services.accounts.list()
+        self.expect("copied", None, "operator", to=other, users=len(list(users)))
         seed = copy.with_name("db.sqlite")
         with closing(sqlite3.connect(seed)) as connection:
             connection.execute("CREATE TABLE users (id INTEGER, username, password_hash)")

@@ -151,6 +151,33 @@ class EngineContract:
         assert other.read("SELECT created_at FROM users", {}) == [(1,)]
         add(engine.write, "susan")
 
+    def test_a_snapshot_is_one_state_and_keeps_no_writer_waiting(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        def look(execute: Execute) -> list[list[str]]:
+            before = names(execute)
+            add(other.write, "susan")
+            return [before, names(execute)]
+
+        add(engine.write, "ada")
+        assert engine.snapshot(look) == [["ada"], ["ada"]]
+        assert names(engine.read) == ["ada", "susan"]
+
+        def fail(execute: Execute) -> None:
+            names(execute)
+            raise ValueError("no")
+
+        for _ in range(MAX_WRITERS + 1):
+            with pytest.raises(ValueError, match="no"):
+                engine.snapshot(fail)
+
+    def test_the_last_id_is_the_highest_that_was_ever_given(self, engine: Engine) -> None:
+        assert engine.last_id(engine.read) == 0
+        add(engine.write, "ada")
+        add(engine.write, "susan")
+        engine.write("DELETE FROM users WHERE username = 'susan'", {})
+        assert engine.last_id(engine.read) == 2
+
     def test_the_identity_is_that_of_the_database(
         self, engine: Engine, other: Engine, open_engine: OpenEngine
     ) -> None:

@@ -42,6 +42,7 @@ class Wrapper:
         self.read, self.write = engine.read, engine.write
         self.write_if_free, self.ping = engine.write_if_free, engine.ping
         self.backup, self.close = engine.backup, engine.close
+        self.snapshot, self.last_id = engine.snapshot, engine.last_id
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         return self.inner.transaction(work)
