@@ -53,8 +53,8 @@ class Engine(Protocol):
         """The highest id that a user has or ever had, as it is for `execute`; 0 if none had one."""
 
     def ping(self) -> None:
-        """Return if the database is in its place and can be written, as far as can be seen without
-        writing. Raises StoreUnavailable."""
+        """Return if the database is in its place and takes writes. No row changes, and no other
+        writer is waited for. Raises StoreUnavailable."""
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy to a new private file, while others read and write. Raises

@@ -34,11 +34,14 @@ def check_managed_mode(path: Path) -> Iterator[Finding]:
         )
 
 
-def is_full(path: Path) -> bool:
-    """Whether the file system has no place for one more byte of a regular file."""
+def is_full(path: Path, needed: int = 1) -> bool:
+    """Whether the file system has no place for so many more bytes of a regular file. What is kept
+    for root counts for root. A quota of the user is not seen."""
     if path.exists() and not path.is_file():
         return False
-    return os.statvfs(path if path.exists() else path.absolute().parent).f_bavail == 0
+    status = os.statvfs(path if path.exists() else path.absolute().parent)
+    free = status.f_bavail if os.geteuid() else status.f_bfree
+    return free * status.f_frsize < needed
 
 
 def check_directory(path: Path) -> Iterator[Finding]:

@@ -72,7 +72,8 @@ class SQLite:
         _engines.add(self)
         self.identity = sqlite_file.prepare(self.path, self._connect, create=create)
         self._watch = Watch(self.path, self.identity[1:])
-        self._next_look = 0.0
+        self._next_look = self._next_trial = 0.0
+        self._failure: str | None = None  # of the last trial
 
     def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
         """As the contract says. In WAL mode hardly anything keeps a reader waiting: a process that
@@ -145,12 +146,16 @@ class SQLite:
         return int(number)
 
     def ping(self) -> None:
-        """As the contract says."""
+        """As the contract says. Anyone may ask for it, so there is one trial a second at most."""
         self._next_look = 0
         with self._reader():
             fault = sqlite_file.find_write_fault(self.path)
-        if fault:
-            raise StoreUnavailable(fault)
+        if not fault and time.monotonic() >= self._next_trial:
+            gate.before_waiting()
+            self._next_trial = time.monotonic() + 1
+            self._failure = self._try_to_write()
+        if fault or self._failure:
+            raise StoreUnavailable(fault or self._failure)
 
     def backup(self, target: Path) -> None:
         """As the contract says."""
@@ -175,6 +180,20 @@ class SQLite:
             with suppress(IndexError):  # other threads take from it too
                 while True:
                     pool.pop().close()
+
+    def _try_to_write(self) -> str | None:
+        """Why a write fails now: only a write finds a full disk, a quota or a broken disk. While
+        another one is under way, none has failed."""
+        try:
+            with self._reader() as connection:
+                try:
+                    connection.execute(sqlite_file.WRITE_NOTHING)
+                except sqlite3.OperationalError as error:
+                    if sqlite_file.result_code(error) != sqlite3.SQLITE_BUSY:
+                        raise
+        except StoreUnavailable as error:
+            return error.cause
+        return None
 
     def _begin(self, connection: _Connection, deadline: float) -> None:
         """Take the write lock of the file. SQLite's own busy handler would sleep longer each time,

@@ -20,6 +20,7 @@ from restauth.storage.private_files import (
     check_directory,
     check_missing,
     check_mode,
+    is_full,
     is_mounted_alone,
 )
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
@@ -28,6 +29,10 @@ OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrat
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
 
 Identity = tuple[str, int, int]  # name, device and inode
+
+# Sets what is set: SQLite writes a page of it to the WAL all the same.
+WRITE_NOTHING = f"PRAGMA application_id = {APPLICATION_ID}"
+LARGEST_WRITE = 64 * 1024  # bytes that a request adds to the WAL, with much to spare
 
 USUAL_WAL = 8 * 2**20  # bytes; twice what SQLite writes to a WAL before it begins anew
 LARGE_WAL = 8 * USUAL_WAL
@@ -155,6 +160,8 @@ def check(path: Path) -> Iterator[Finding]:
         for fault in (find_write_fault(path), find_place_fault(path)):
             if fault:
                 yield Finding("error", fault)
+        if is_full(path, LARGEST_WRITE):
+            yield Finding("error", f"The disk of the database {path} is full.")
         yield from _check_wal(path)
     yield from check_modes(path)
     yield from check_directory(path)

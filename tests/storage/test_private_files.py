@@ -14,6 +14,7 @@ from restauth.storage.private_files import (
     check_missing,
     check_mode,
     find_unguarded,
+    is_full,
     is_mounted_alone,
 )
 
@@ -53,6 +54,20 @@ def test_the_first_start_makes_no_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "list", tmp_path / "file" / "list"):
         (found,) = check_missing(path, "list")
         assert (found.level, found.text) == ("error", f"There is no directory for the list {path}.")
+
+
+@pytest.mark.parametrize(("user", "free"), [(0, 3), (1, 2)])
+def test_a_disk_is_full_when_it_has_no_block_for_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, free: int
+) -> None:
+    """A file system keeps some blocks for root."""
+    status = os.statvfs_result((8192, 1024, 100, 3, 2, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: status)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert [is_full(tmp_path / "file", 1024 * blocks) for blocks in (free, free + 1)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("mode", "levels"), [(0o440, []), (0o444, ["warning"])])

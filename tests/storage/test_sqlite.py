@@ -525,6 +525,37 @@ def test_a_ping_finds_what_became_read_only(
     engine.ping()
 
 
+def test_a_ping_finds_a_disk_that_takes_no_write_and_when_it_does_again(
+    engine: SQLite, path: Path, ticking: Ticking
+) -> None:
+    engine.ping()
+    with largest_file(path.with_name("restauth.db-wal").stat().st_size):
+        engine.ping()  # within the second
+        ticking.advance(1)
+        for _ in range(3):
+            assert "I/O" in cause_of(engine.ping)
+        assert names(engine.read) == ["miguel"]
+    ticking.advance(1)
+    engine.ping()
+    assert is_up_to_date(path)
+
+
+def test_pings_write_once_a_second_and_wait_for_no_writer(
+    engine: SQLite, open_sqlite: OpenSQLite, path: Path, ticking: Ticking
+) -> None:
+    sizes = []
+    for _ in range(2):
+        ticking.advance(1)
+        for _ in range(10):
+            engine.ping()
+            sizes.append(path.with_name("restauth.db-wal").stat().st_size)
+    assert len(set(sizes)) == 2
+    ticking.advance(1)
+    with pytest.raises(WouldWait), gate.turn(must_not_wait=True):
+        engine.ping()  # and it is not taken for a trial
+    open_sqlite().transaction(lambda _: engine.ping())
+
+
 def test_connections_that_cannot_write_are_replaced_when_the_file_can_be_written_again(
     engine: SQLite, path: Path, unprivileged: None
 ) -> None:

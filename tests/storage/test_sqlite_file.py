@@ -325,6 +325,14 @@ def test_a_check_finds_a_directory_that_others_can_write(made: Path) -> None:
     assert levels(made) == ["ok", "error"]
 
 
+def test_a_check_finds_a_full_disk(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 100, 15, 15, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    assert [(found.level, found.text) for found in check(made)][1:] == [
+        ("error", f"The disk of the database {made} is full.")
+    ]
+
+
 def test_a_check_names_a_large_wal(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wal = made.with_name("restauth.db-wal")
     wal.touch(0o600)
