@@ -33,7 +33,7 @@ from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
 from restauth.errors import InvalidSetting, NotReady, UnusableKeyRing, UnusableStore
 from restauth.records import OPERATOR
-from restauth.settings import Settings, is_postgres
+from restauth.settings import Settings, both_names, is_postgres
 from restauth.storage import engines, key_file
 from restauth.storage.key_file import KeyFile
 from restauth.storage.key_url import KeyURL
@@ -269,7 +269,8 @@ def find_key_path(settings: Settings) -> Path:
     """The key file of a service. Raises InvalidSetting when there is an address in its place."""
     if isinstance(settings.key_file, str):
         raise InvalidSetting(
-            f"key_file is the address {settings.key_file}: only a guard with stateless can use one."
+            f"{both_names('key_file')} is the address {settings.key_file}: only a guard with "
+            "stateless can use one."
         )
     return settings.key_file
 

@@ -429,6 +429,11 @@ class SettingsKeywords(TypedDict, total=False):
     require_https: bool | str
 
 
+def both_names(name: str) -> str:
+    """A setting, as a message names it that does not know how the value was given."""
+    return f"{name} ({PREFIX}{name.upper()})"
+
+
 def read_flag(name: str, value: object) -> bool:
     """A flag that is not a setting: a bool, or its text. Raises InvalidSetting."""
     if isinstance(value, bool):
@@ -461,7 +466,9 @@ def _refuse_one_file_for_two(files: Mapping[str, str | Path]) -> None:
     """A line of the audit log would make a key ring unreadable."""
     for (one, path), (other, other_path) in combinations(files.items(), 2):
         if os.path.realpath(path) == os.path.realpath(other_path):
-            raise InvalidSetting(f"{one} and {other} name one file: {path}.")
+            raise InvalidSetting(
+                f"{both_names(one)} and {both_names(other)} name one file: {path}."
+            )
 
 
 def describe(

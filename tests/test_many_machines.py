@@ -223,7 +223,10 @@ def test_a_service_with_a_store_has_no_key_set_of_another_machine(
     url = "https://auth.example.org/jwks.json"
     with pytest.raises(InvalidSetting) as caught:
         Service(database=tmp_path / "a.db", key_file=url)
-    line = f"key_file is the address {url}: only a guard with stateless can use one."
+    line = (
+        f"key_file (RESTAUTH_KEY_FILE) is the address {url}: only a guard with stateless can use "
+        "one."
+    )
     assert str(caught.value) == line
     monkeypatch.setenv("RESTAUTH_KEY_FILE", url)
     monkeypatch.chdir(tmp_path)

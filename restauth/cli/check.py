@@ -9,9 +9,10 @@ from pathlib import Path
 
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import say
+from restauth.domain import password_rules
 from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
-from restauth.errors import UnusableFile, UnusableKeyRing
+from restauth.errors import InvalidSetting, UnusableFile, UnusableKeyRing
 from restauth.records import Finding
 from restauth.services import build_audit, build_keys, find_key_path, find_lost_users, now
 from restauth.settings import Settings
@@ -95,6 +96,10 @@ def _check_audit(path: Path, audit: AuditLog) -> Iterator[Finding]:
 
 
 def _check_settings(settings: Settings) -> Iterator[Finding]:
+    try:
+        password_rules.build(settings)
+    except InvalidSetting as error:
+        yield Finding("error", str(error))
     if not settings.require_https:
         yield Finding("warning", "require_https is false: passwords may come over plain http.")
     if settings.require_https and settings.base_url.startswith("http:"):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from restauth.core import password_policy
 from restauth.errors import InvalidSetting
-from restauth.settings import Settings
+from restauth.settings import Settings, both_names
 from restauth.storage import common_passwords
 
 FindFault = Callable[[str, str], str | None]  # (password, username) -> why it is refused, or None
@@ -37,11 +37,12 @@ def _accept(password: str, username: str) -> None:
 
 def _import_check(name: str) -> FindFault:
     module, _, function = name.partition(":")
+    shown = f"{both_names('password_check')} is {name!r}"
     try:
         check: FindFault = getattr(importlib.import_module(module), function)
     except Exception as error:  # noqa: BLE001 - importing another author's module may raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise InvalidSetting(f"password_check is {name!r}: {reason}.") from None
+        raise InvalidSetting(f"{shown}: {reason}.") from None
     if not callable(check):
-        raise InvalidSetting(f"password_check is {name!r}: not a function.")
+        raise InvalidSetting(f"{shown}: not a function.")
     return check

@@ -34,6 +34,11 @@ def check_managed_mode(path: Path) -> Iterator[Finding]:
         )
 
 
+def can_access(path: Path, mode: int) -> bool:
+    """`os.access`, for the user as which this process acts."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 def is_full(path: Path, needed: int = 1) -> bool:
     """Whether the file system has no place for so many more bytes of a regular file. What is kept
     for root counts for root. A quota of the user is not seen."""
@@ -79,11 +84,15 @@ def find_unguarded(path: Path, owners: Collection[int]) -> Path | None:
 
 def check_missing(path: Path, noun: str) -> Iterator[Finding]:
     """What the first start will do about a file that is not there."""
-    if path.absolute().parent.is_dir():
-        yield Finding("warning", f"There is no {noun} {path} yet: the first start makes it.")
-        yield from check_directory(path)
-    else:
+    directory = path.absolute().parent
+    if not directory.is_dir():
         yield Finding("error", f"There is no directory for the {noun} {path}.")
+        return
+    if can_access(directory, os.W_OK | os.X_OK):
+        yield Finding("warning", f"There is no {noun} {path} yet: the first start makes it.")
+    else:
+        yield Finding("error", f"There is no {noun} {path}, and this user cannot make it.")
+    yield from check_directory(path)
 
 
 def is_mounted_alone(path: Path) -> bool:

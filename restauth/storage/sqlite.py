@@ -154,8 +154,9 @@ class SQLite:
             gate.before_waiting()
             self._next_trial = time.monotonic() + 1
             self._failure = self._try_to_write()
-        if fault or self._failure:
-            raise StoreUnavailable(fault or self._failure)
+        fault = fault or self._failure
+        if fault:
+            raise StoreUnavailable(fault)
 
     def backup(self, target: Path) -> None:
         """As the contract says."""

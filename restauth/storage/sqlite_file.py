@@ -17,6 +17,7 @@ from restauth.errors import UnusableStore
 from restauth.records import Finding
 from restauth.storage.engine import Row
 from restauth.storage.private_files import (
+    can_access,
     check_directory,
     check_missing,
     check_mode,
@@ -47,13 +48,8 @@ def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create:
         if create:
             _create_private(path)
         identity = identity_of(path)
-        # https://sqlite.org/howtocorrupt.html section 2.5
-        if path.is_file() and path.stat().st_nlink > 1:
-            raise UnusableStore(
-                f"The database {path} has a second name, a hard link: SQLite would lose writes."
-            )
         _refuse_foreign(path)
-        fault = find_write_fault(path)
+        fault = _find_link_fault(path) or find_write_fault(path)
         if fault:
             raise UnusableStore(fault)
         with closing(connect(OPENING_TIMEOUT)) as connection:
@@ -73,15 +69,21 @@ def identity_of(path: Path) -> Identity:
 def find_write_fault(path: Path) -> str | None:
     """Why this process cannot write the file, or make a WAL beside it. SQLite itself opens such a
     file without a complaint, and fails at the first write."""
-    uses_effective_ids = os.access in os.supports_effective_ids
     real = Path(os.path.realpath(path))
     beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
     for each in (path, *beside, real.parent):
-        is_writable = os.access(each, os.W_OK, effective_ids=uses_effective_ids)
+        is_writable = can_access(each, os.W_OK)
         # In this order: the files beside it go when the last connection of another process goes.
         if not is_writable and each.exists():
             return f"The database {path} cannot be used: {each} is read-only for this user."
     return None
+
+
+def _find_link_fault(path: Path) -> str | None:
+    """https://sqlite.org/howtocorrupt.html section 2.5."""
+    if path.stat().st_nlink == 1:
+        return None
+    return f"The database {path} has a second name, a hard link: SQLite would lose writes."
 
 
 def is_lost(path: Path, made_after: Path) -> bool:
@@ -157,7 +159,7 @@ def check(path: Path) -> Iterator[Finding]:
         yield Finding("ok", f"The database {path} belongs to restauth and is undamaged.")
         if not is_current:
             yield Finding("warning", f"The next start brings the database {path} up to date.")
-        for fault in (find_write_fault(path), find_place_fault(path)):
+        for fault in (_find_link_fault(path), find_write_fault(path), find_place_fault(path)):
             if fault:
                 yield Finding("error", fault)
         if is_full(path, LARGEST_WRITE):

@@ -246,6 +246,12 @@ def test_the_status_is_1_if_there_is_an_error(
     assert [line[:9] for line in done.out.splitlines()] == ["ok       ", "error    "]
 
 
+def test_a_password_check_that_cannot_be_imported_is_an_error() -> None:
+    (text,) = errors_found(password_check="no.such:check")
+    assert "RESTAUTH_PASSWORD_CHECK" in text
+    assert errors_found(password_check="builtins:print") == []
+
+
 def test_two_settings_that_contradict_each_other_are_named() -> None:
     """Location would lead to where every credential is refused."""
     for base_url, is_told in (

@@ -96,7 +96,12 @@ def odd_files(directory: Path) -> None:
         ("DATABASE=a\nb", "user list", r"a\nb", 1),
         ("KEY_FILE=shared.keys", "user add x --create --password-stdin", "chmod 600", 1),
         ("AUDIT_LOG=no/x.log", "user add x --create --password-stdin", "no/x.log", 1),
-        ("PASSWORD_CHECK=no:no", "user add x --create --password-stdin", "password_check", 2),
+        (
+            "PASSWORD_CHECK=no:no",
+            "user add x --create --password-stdin",
+            "RESTAUTH_PASSWORD_CHECK",
+            2,
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(

@@ -109,5 +109,5 @@ def test_an_own_check_that_cannot_be_imported_stops_the_start(
     with pytest.raises(InvalidSetting) as caught:
         build(password_check=name)
     message = str(caught.value)
-    assert message.startswith(f"password_check is {name!r}: ")
+    assert message.startswith(f"password_check (RESTAUTH_PASSWORD_CHECK) is {name!r}: ")
     assert message.isprintable()

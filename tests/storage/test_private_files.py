@@ -56,6 +56,15 @@ def test_the_first_start_makes_no_directory(tmp_path: Path) -> None:
         assert (found.level, found.text) == ("error", f"There is no directory for the list {path}.")
 
 
+def test_what_this_user_cannot_make_is_an_error(tmp_path: Path, unprivileged: None) -> None:
+    tmp_path.chmod(0o500)
+    (found,) = check_missing(tmp_path / "list", "list")
+    assert (found.level, found.text) == (
+        "error",
+        f"There is no list {tmp_path / 'list'}, and this user cannot make it.",
+    )
+
+
 @pytest.mark.parametrize(("user", "free"), [(0, 3), (1, 2)])
 def test_a_disk_is_full_when_it_has_no_block_for_this_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, free: int

@@ -142,8 +142,9 @@ def test_a_directory_is_no_database(path: Path, open_sqlite: OpenSQLite) -> None
 def test_a_database_with_a_second_name_is_refused(made: Path, open_sqlite: OpenSQLite) -> None:
     """Each name would have a write-ahead log of its own, and lose the writes of the other."""
     os.link(made, made.with_name("second.db"))
-    with pytest.raises(UnusableStore, match="hard link"):
+    with pytest.raises(UnusableStore, match="hard link") as caught:
         open_sqlite()
+    assert [found.text for found in check(made) if found.level == "error"] == [str(caught.value)]
 
 
 def test_a_named_pipe_is_no_database_and_nobody_waits_for_its_other_end(
