@@ -161,13 +161,16 @@ def build_services(
     if lost:
         raise UnusableStore(lost)
     resources = _open_resources(settings.database, create=create, share=share)
+    store = resources.store
     if create:
+        fault = find_lost_keys(settings)
         try:
             keys.open()  # after the database: so a key ring without one means that users were lost
         except UnusableKeyRing:
             resources.engine.close()
             raise
-    store = resources.store
+        if fault and any(store.list_users()):
+            _log.warning("%s A new one is made.", fault)
     limits = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
     throttle = LoginThrottle(store, limits, clock)
     hasher = build_hasher(settings, hash_cost)
@@ -262,6 +265,17 @@ def find_lost_users(settings: Settings) -> str | None:
         f"The database {settings.database} is missing or empty, but there is a key ring "
         f"{settings.key_file}, which is made after it. If there were users, restore them (restauth "
         "restore). To begin with none, move the key ring away."
+    )
+
+
+def find_lost_keys(settings: Settings) -> str | None:
+    """Of a database with users, the fault when there is no key ring."""
+    path = find_key_path(settings).absolute()
+    if os.path.lexists(path):
+        return None
+    return (
+        f"There is no key ring {path}, although the database {engines.show(settings.database)} is "
+        "in use: with a new key ring, all sessions end."
     )
 
 

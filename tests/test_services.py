@@ -118,6 +118,21 @@ def test_a_key_ring_that_cannot_be_used_stops_the_start_before_a_database_is_mad
     assert not Path(here.database).exists()
 
 
+def test_a_key_ring_that_was_lost_is_told_when_a_new_one_is_made(
+    here: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for has_users in (False, True):
+        with build_services(here, create=True, hash_cost=CHEAPEST) as services:
+            if not has_users:
+                register(services)
+        Path(here.key_file).unlink()
+        line = (
+            f"There is no key ring {here.key_file}, although the database {here.database} is in "
+            "use: with a new key ring, all sessions end. A new one is made."
+        )
+        assert [record.getMessage() for record in caplog.records] == [line] * has_users
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 

@@ -14,7 +14,14 @@ from restauth.domain.audit import AuditLog
 from restauth.domain.keys import SigningKeys
 from restauth.errors import InvalidSetting, UnusableFile, UnusableKeyRing
 from restauth.records import Finding
-from restauth.services import build_audit, build_keys, find_key_path, find_lost_users, now
+from restauth.services import (
+    build_audit,
+    build_keys,
+    find_key_path,
+    find_lost_keys,
+    find_lost_users,
+    now,
+)
 from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.key_file import KeyFile, find_place_fault
@@ -42,7 +49,7 @@ def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
         yield Finding("error", lost)
     else:
         yield from engines.check(settings.database)
-    yield from _check_keys(find_key_path(settings), keys, at)
+    yield from _check_keys(settings, keys, at)
     if settings.audit_log:
         yield from _check_audit(Path(settings.audit_log), build_audit(settings))
     yield from _check_settings(settings)
@@ -56,7 +63,14 @@ def _check(arguments: Arguments) -> int:
     return int(any(finding.level == "error" for finding in findings))
 
 
-def _check_keys(path: Path, keys: SigningKeys, at: int) -> Iterator[Finding]:
+def _check_keys(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
+    path = find_key_path(settings)
+    fault = find_lost_keys(settings)
+    if fault and engines.has_users(settings.database):
+        yield Finding(
+            "error", f"{fault} Put the old one back, else the next start makes a new one."
+        )
+        return
     if not os.path.lexists(path):
         yield from check_missing(path, "key ring")
         return

@@ -46,6 +46,17 @@ def exists(database: str) -> bool:
     return Path(database).exists()
 
 
+def has_users(database: str) -> bool:
+    """Whether the database has users, as far as it can be read; it is not changed. PostgreSQL's is
+    taken to have some, of the other machines."""
+    if not is_postgres(database):
+        return sqlite_file.has_users(Path(database))
+    try:
+        return exists(database)
+    except UnusableStore:
+        return False
+
+
 def is_lost(database: str, made_after: Path) -> bool:
     """Whether the database has gone or was emptied, because `made_after` exists: a start makes that
     file when the database is ready. On a PostgreSQL database, each machine has such a file, from

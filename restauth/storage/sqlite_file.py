@@ -133,6 +133,15 @@ def read_version(path: Path) -> int:
         raise _unusable(path, error) from None
 
 
+def has_users(path: Path) -> bool:
+    """Whether the file has users, as far as it can be read."""
+    try:
+        with closing(open_read_only(path)) as connection:
+            return bool(connection.execute("SELECT id FROM users LIMIT 1").fetchall())
+    except (OSError, UnusableStore, sqlite3.Error):
+        return False
+
+
 def is_foreign(path: Path) -> bool:
     """Whether the file is a whole database of another program."""
     try:

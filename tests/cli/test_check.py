@@ -78,6 +78,18 @@ def test_a_key_ring_without_its_users_is_an_error(
     assert not any("the first start makes it" in text for text in findings())
 
 
+def test_users_without_their_key_ring_are_an_error(services: Services, directory: Path) -> None:
+    Path("restauth.keys").unlink()
+    assert errors_found() == []  # without users, nothing is lost
+    services.accounts.register("ada", "python")
+    (text,) = errors_found()
+    assert text.startswith(f"There is no key ring {directory}/restauth.keys, although")
+    assert not any("the first start makes it" in text for text in findings())
+    services.close()
+    Path("restauth.db").write_bytes(b"damaged" * 9)
+    assert all("key ring" not in text for text in errors_found())
+
+
 def test_files_that_are_mounted_alone_are_found(
     services: Services, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,10 +77,12 @@ def test_tables_of_each_earlier_version_are_brought_up_to_date(
         assert names(engine.read) == ["ada"]
         assert engine.read(COLUMNS, {}) == new.read(COLUMNS, {})
     assert engines.is_up_to_date(url)
+    assert engines.has_users(url)  # perhaps of another machine
 
 
 def test_tables_are_made_when_asked_alone(url: str) -> None:
     assert not engines.exists(url)
+    assert not engines.has_users(url)
     assert "RESTAUTH_DATABASE" in refusal(url, create=False)
     with pytest.raises(UnusableStore, match="RESTAUTH_DATABASE"):
         engines.open_engine(url, create=False)
@@ -114,6 +116,7 @@ def test_tables_of_another_program_and_of_a_newer_version_are_left_alone(
 def test_no_message_shows_a_secret(broken: str) -> None:
     assert "hunter2" not in refusal(broken)
     assert "hunter2" not in texts(engines.check(broken), "error")
+    assert not engines.has_users(broken)
 
 
 def test_a_database_of_another_encoding_or_an_old_server_is_refused(
