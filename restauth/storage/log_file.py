@@ -21,7 +21,7 @@ class LogFile:
         self.path = path.absolute()
         self._database = database.absolute()
         self._descriptor: int | None = None
-        self._is_torn = False  # the last line was written in part
+        self._is_torn = False  # a part of a line is at the end
 
     def check(self) -> None:
         """Return if a line could be written. No file is made."""
@@ -34,11 +34,14 @@ class LogFile:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def write(self, line: str) -> None:
-        """Append one line of ASCII."""
+        """Append one line of ASCII; of a line that finds no space, no part stays."""
+        descriptor = self.follow()
         data = b"\n" * self._is_torn + line.encode("ascii") + b"\n"
-        self._is_torn = os.write(self.follow(), data) < len(data)
-        if self._is_torn:
+        written = os.write(descriptor, data)
+        if written < len(data):
+            self._is_torn = not _take_back(descriptor, written) or self._is_torn
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._is_torn = False
 
     def follow(self) -> int:
         """The descriptor of the file that has the name now. If there is none, it is made."""
@@ -74,3 +77,20 @@ class LogFile:
             owner = os.stat(self._database)
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         return descriptor
+
+
+def _take_back(descriptor: int, written: int) -> bool:
+    """Remove the bytes that were written last. False when they stay: another process has written
+    after them, or it is a pipe.
+
+    A line that another process writes between the look and the cut would go with them. It would
+    have to find the space that was missing a moment ago.
+    """
+    try:
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)  # an append leaves it after its own bytes
+        is_last = os.fstat(descriptor).st_size == end
+        if is_last:
+            os.ftruncate(descriptor, end - written)
+    except OSError:
+        return False
+    return is_last

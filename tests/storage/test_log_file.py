@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,18 +98,53 @@ def test_of_two_that_make_it_at_once_both_write_to_it(
     assert path.read_text() == "the other\nthis one\n"
 
 
-def test_a_line_that_was_torn_spoils_no_other_line(
-    file: LogFile, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def tear(file: LogFile, *, then: Callable[[], object] = lambda: None) -> None:
+    """Write a line on a disk that has three bytes left; another process may write after it."""
     write = os.write
-    with monkeypatch.context() as patch:  # as on a disk that has three bytes left
-        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+
+    def write_in_part(descriptor: int, data: bytes) -> int:
+        written = write(descriptor, data[:3])
+        then()
+        return written
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", write_in_part)
         with pytest.raises(OSError, match="No space left"):
             file.write("torn")
+
+
+def test_of_a_line_that_finds_no_space_no_part_stays(file: LogFile, path: Path) -> None:
+    for _ in range(2):
+        tear(file)
+    assert path.read_text() == ""
+    file.write("whole")
+    tear(file)
+    file.close()
+    assert path.read_text() == "whole\n"
+
+
+def test_a_line_that_was_torn_spoils_no_other_line_of_ours(file: LogFile, path: Path) -> None:
+    """It stays if another process has written after it: its line is not to be lost."""
+
+    def write_beside() -> None:
+        with path.open("a") as other:
+            other.write("other\n")
+
+    tear(file, then=write_beside)
+    tear(file)
     file.write("whole")
     file.write("whole")
     file.close()
-    assert path.read_text() == "tor\nwhole\nwhole\n"
+    assert path.read_text() == "torother\n\nwhole\nwhole\n"
+
+
+def test_what_a_pipe_has_taken_stays(file: LogFile, path: Path) -> None:
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    tear(file)
+    file.write("whole")
+    assert os.read(reader, 99) == b"tor\nwhole\n"
+    os.close(reader)
 
 
 def test_a_pipe_without_a_reader_is_an_error_and_no_wait(file: LogFile, path: Path) -> None:
