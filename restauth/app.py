@@ -35,7 +35,9 @@ class Service:
     operator for every change, and `peer` for a login by `verify`.
 
         service = Service(database="users.db")
-        user = service.add_user("ada", "correct horse battery staple", roles=["editor"])
+        user = service.find_user("ada")
+        if user is None:  # at the first start
+            user = service.add_user("ada", "correct horse battery staple", roles=["editor"])
         application = service.guard(my_wsgi_app, required=True)
     """
 

@@ -173,6 +173,10 @@ def test_the_service_example_guards_and_has_the_routes(
         assert api.get("/api/users/me", headers=password).json["roles"] == ["editor"]
         bob = service.add_user("bob", "python")
         app.get("/", headers=bearer(service.issue_token(bob.id).token), status=403)
+    again = greeting()
+    execute(example("README", "python", "service.guard("), again)
+    with again["service"]:
+        assert client_of(again["app"]).get("/", headers=password).text == "Hello, ada!"
     assert {path.name for path in tmp_path.iterdir()} >= {"users.db", "users.keys"}
 
 
@@ -180,7 +184,8 @@ def test_the_service_object_issues_a_token_that_it_verifies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    execute(example("embedding", "python", "with restauth.Service("), {})
+    for _ in range(2):
+        execute(example("embedding", "python", "with restauth.Service("), {})
     printed = capsys.readouterr().out
     assert "username='ada', roles=('editor', 'viewer')" in printed
     assert "how='token'" in printed
