@@ -100,7 +100,12 @@ class Services:
         return counts
 
     def import_users(
-        self, source: RestAuthFile, progress: Callable[[int], None], *, dry_run: bool
+        self,
+        source: RestAuthFile,
+        progress: Callable[[int], None],
+        *,
+        dry_run: bool,
+        skip_renamed: bool = False,
     ) -> importer.Report:
         """Check all users of the source, and then, but in a dry run, copy them in one transaction.
 
@@ -108,7 +113,7 @@ class Services:
         """
         store, now = self._resources.store, self.clock()
         with open_staging() as staging:
-            users = importer.Import(staging, self._hasher)
+            users = importer.Import(staging, self._hasher, skip_renamed=skip_renamed)
             users.check(source, store, progress)
             if dry_run:
                 return users.report

@@ -24,6 +24,11 @@ def add_commands(commands: Commands) -> None:
         commands, "import", _import, "import the users of REST-auth's db.sqlite", "FILE"
     )
     command.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    command.add_argument(
+        "--renamed",
+        action="store_true",
+        help="skip users whose id has another name here: they were renamed",
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -31,20 +36,20 @@ def _import(arguments: Arguments) -> int:
     settings = load_settings()
     with open_rest_auth_file(Path(arguments.file)) as source:
         run = _try if arguments.dry_run else _run
-        report = run(settings, source)
+        report = run(settings, source, arguments.renamed)
     _print_report(arguments, report, source.other_columns)
     return 3 if report.troubles else 0
 
 
-def _run(settings: Settings, source: RestAuthFile) -> importer.Report:
+def _run(settings: Settings, source: RestAuthFile, skip_renamed: bool) -> importer.Report:
     is_new = not engines.exists(settings.database)
     with build_services(settings, create=is_new) as services:
         if services.is_new:
             remark(services.describe_new())
-        return services.import_users(source, Progress(), dry_run=False)
+        return services.import_users(source, Progress(), dry_run=False, skip_renamed=skip_renamed)
 
 
-def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
+def _try(settings: Settings, source: RestAuthFile, skip_renamed: bool) -> importer.Report:
     if not engines.exists(settings.database):
         with open_staging() as staging:
             users = importer.Import(staging, build_hasher(settings))
@@ -54,7 +59,7 @@ def _try(settings: Settings, source: RestAuthFile) -> importer.Report:
         shown = without_secret(settings.database)
         raise UnusableStore(f"The next start brings {shown} up to date: start restauth first.")
     with build_services(settings, create=False) as services:
-        return services.import_users(source, Progress(), dry_run=True)
+        return services.import_users(source, Progress(), dry_run=True, skip_renamed=skip_renamed)
 
 
 def _print_report(

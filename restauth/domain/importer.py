@@ -24,6 +24,10 @@ from restauth.storage.staging import Staging
 MAX_IMPORTED_ID = 2**53 - 1  # what a JSON number holds exactly; far below the largest id
 NO_HASH = "!"  # has the form of no hash, so no password matches it
 MAX_EXAMPLES = 20  # rows that are shown for each kind of trouble; all rows are counted
+MAX_CONFLICTS = 5  # that are shown; all are counted
+RENAMED = "id has another name here, not changed"
+
+_NAMELESS = "NAMELESS"
 
 _CANNOT_LOG_IN = re.compile(f"[:{CONTROL_CHARACTERS}]")  # RFC 7617 section 2
 
@@ -73,13 +77,20 @@ class Target(Accounts, Protocol):
 
 
 class Import:
-    """One import: `check`, and then `write` if it is not a dry run."""
+    """One import: `check`, and then `write` if it is not a dry run.
 
-    def __init__(self, staging: Staging, hasher: Hasher) -> None:
+    With `skip_renamed`, a user whose id has another name here is taken for the same one, who was
+    renamed here. Nothing else tells them from another user, so without it that is a conflict.
+    """
+
+    def __init__(self, staging: Staging, hasher: Hasher, *, skip_renamed: bool = False) -> None:
         self.report = Report()
         self._staging = staging
         self._hasher = hasher
+        self._skip_renamed = skip_renamed
         self._slowest: dict[str, tuple[int, str]] = {}
+        self._conflicts: list[str] = []
+        self._conflict_count = 0
 
     def check(
         self, source: RestAuthFile, accounts: Accounts, progress: Callable[[int], None]
@@ -95,6 +106,7 @@ class Import:
                 self._stage(user, row, accounts)
             self.report.users += 1
             progress(self.report.users)
+        self._refuse_conflicts()
 
     def write(self, target: Target, now: int) -> None:
         """Write what was checked; it may be run again. An account that was made since then is
@@ -104,13 +116,14 @@ class Import:
             if target.add(user, now):
                 new += 1
             else:
-                _refuse_conflict(user, target.find_rivals(user.id, user.canonical_username))
+                self._note_conflict(user, target.find_rivals(user.id, user.canonical_username))
+                self._refuse_conflicts()
         self.report.new = new
         for kind, (work, sample) in self._slowest.items():
             target.note_old_hash(kind, work, sample)
 
     def _stage(self, user: ImportedUser, row: RestAuthRow, accounts: Accounts) -> None:
-        """A user that is here already is not changed. Raises ImportConflict."""
+        """A user that is here already is not changed."""
         owner, shown = self._staging.find_owner(user.canonical_username) or (user.id, "")
         if owner != user.id:
             is_same = shown == user.username
@@ -119,15 +132,44 @@ class Import:
             )
             user = _nameless(user.id)
         staged = self._staging.find_name(user.id)
-        here = accounts.find_rivals(user.id, user.canonical_username)
-        _refuse_conflict(user, here if staged is None else {**here, user.id: staged})
         if staged is None:
+            here = accounts.find_rivals(user.id, user.canonical_username)
+            if self._note_conflict(user, here):
+                self.report.note(RENAMED, row)
             self._staging.add(user, is_new=not here)
             self.report.new += not here
+        elif staged != user.canonical_username:
+            self._note(f"the id {user.id}: two users in the file")
         old = old_hashes.parse(user.password_hash)
         if old:
             known = self._slowest.get(old.kind, (0, ""))
             self._slowest[old.kind] = max(known, (old.work, user.password_hash))
+
+    def _note_conflict(self, user: ImportedUser, here: dict[int, str]) -> bool:
+        """Whether the user is skipped, because it was renamed here."""
+        name = here.get(user.id, user.canonical_username)
+        if name != user.canonical_username:
+            if self._skip_renamed:
+                return True
+            self._note(
+                f"the id {user.id}: {_quoted(user.canonical_username)} in the file, "
+                f"{_quoted(name)} here"
+            )
+        for other in here.keys() - {user.id}:
+            self._note(f"the name {user.username!r}: id {user.id} in the file, id {other} here")
+        return False
+
+    def _note(self, conflict: str) -> None:
+        self._conflict_count += 1
+        if len(self._conflicts) < MAX_CONFLICTS:
+            self._conflicts.append(conflict)
+
+    def _refuse_conflicts(self) -> None:
+        if self._conflicts:
+            more = self._conflict_count - len(self._conflicts)
+            shown = [*self._conflicts, *([f"and {more} more"] if more else [])]
+            hint = "" if self._skip_renamed else " --renamed skips users who were renamed here."
+            raise ImportConflict(f"Nothing is imported: {'; '.join(shown)}.{hint}")
 
 
 def _read(row: RestAuthRow, hasher: Hasher, report: Report) -> ImportedUser | None:
@@ -181,17 +223,15 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
     return kind, None
 
 
-def _refuse_conflict(user: ImportedUser, here: dict[int, str]) -> None:
-    if here.keys() - {user.id}:
-        raise ImportConflict(f"The name of the user {user.id} belongs to another user here.")
-    if here.get(user.id, user.canonical_username) != user.canonical_username:
-        raise ImportConflict(f"The id {user.id} belongs to another user here.")
-
-
 def _nameless(user_id: int) -> ImportedUser:
     """A locked account that only keeps its id. No login can find its canonical name: that has
     capital letters, and `canonical` never gives one."""
-    return ImportedUser(user_id, f"#{user_id}", f"NAMELESS {user_id}", NO_HASH, is_locked=True)
+    return ImportedUser(user_id, f"#{user_id}", f"{_NAMELESS} {user_id}", NO_HASH, is_locked=True)
+
+
+def _quoted(canonical_username: str) -> str:
+    is_nameless = canonical_username.startswith(_NAMELESS)
+    return "no usable name" if is_nameless else repr(canonical_username)
 
 
 def _text(value: Value) -> str | None:

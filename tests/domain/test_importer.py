@@ -17,7 +17,7 @@ from restauth import AuthMiddleware, create_app
 from restauth.cli import importer as command_module
 from restauth.cli import main
 from restauth.core.hasher import Hasher
-from restauth.domain.importer import NO_HASH, NoAccounts, Report
+from restauth.domain.importer import NO_HASH, RENAMED, NoAccounts, Report
 from restauth.domain.importer import Import as Importing
 from restauth.errors import BadCredentials, ImportConflict
 from restauth.records import Account
@@ -59,9 +59,9 @@ def write(rows: Rows) -> Path:
 
 @pytest.fixture
 def import_(services: Services) -> Import:
-    def run(rows: Rows, *, into: Services = services, dry_run: bool = False) -> Report:
+    def run(rows: Rows, *, into: Services = services, **options: bool) -> Report:
         with open_rest_auth_file(write(rows)) as source:
-            return into.import_users(source, lambda done: None, dry_run=dry_run)
+            return into.import_users(source, lambda done: None, **{"dry_run": False, **options})
 
     return run
 
@@ -346,11 +346,24 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(
 @pytest.mark.parametrize(
     ("rows", "conflict"),
     [
-        pytest.param([(1, "susan"), (2, "zoe")], "The id 2 ", id="an id"),
-        pytest.param([(1, "susan"), (7, "ADA")], "The name of the user 7 ", id="a name"),
-        pytest.param([(1, "ada"), (2, "zoe")], "The name of the user 1 ", id="both"),
-        pytest.param([(1, "ada"), (2, "ada")], "The name of the user 1 ", id="a higher id's"),
-        pytest.param([(1, "susan"), (2, "")], "The id 2 ", id="of a row without a name"),
+        pytest.param(
+            [(1, "susan"), (2, "zoe")], "the id 2: 'zoe' in the file, 'ada' here", id="an id"
+        ),
+        pytest.param(
+            [(1, "susan"), (7, "ADA")], "the name 'ADA': id 7 in the file, id 2 here", id="a name"
+        ),
+        pytest.param(
+            [(1, "ada"), (2, "zoe")],
+            "the id 1: 'ada' in the file, 'susan' here; the name 'ada': id 1 in the file, id 2 "
+            "here; the id 2: 'zoe' in the file, 'ada' here",
+            id="both",
+        ),
+        pytest.param(
+            [(2, ""), (3, "susan"), (4, "ada")],
+            "the id 2: no usable name in the file, 'ada' here; the name 'susan': id 3 in the file, "
+            "id 1 here; the name 'ada': id 4 in the file, id 2 here",
+            id="of a row without a name",
+        ),
     ],
 )
 def test_what_belongs_to_another_user_stops_all(
@@ -364,10 +377,40 @@ def test_what_belongs_to_another_user_stops_all(
     services.accounts.register("susan", "python")
     services.accounts.register("ada", "python")
     before = everybody(services)
-    with pytest.raises(ImportConflict, match=f"^{conflict}belongs to another user"):
+    with pytest.raises(ImportConflict) as caught:
         import_(((*row, PYTHON) for row in rows), dry_run=dry_run)
+    hint = "--renamed skips users who were renamed here."
+    assert str(caught.value) == f"Nothing is imported: {conflict}. {hint}"
     assert everybody(services) == before
     assert services.accounts.register("bob", "python") == 3
+
+
+def test_many_conflicts_are_counted_and_the_first_are_shown(
+    import_: Import, services: Services
+) -> None:
+    rows = [(services.accounts.register(f"user{n}", "python"), f"x{n}", BCRYPT) for n in range(7)]
+    with pytest.raises(ImportConflict, match=r"the id 5: .*; and 2 more\. --renamed"):
+        import_(rows)
+
+
+def test_users_who_were_renamed_here_are_skipped_on_request(
+    import_: Import, services: Services
+) -> None:
+    """With a name, and without one in the file; and one whose old name another user has now."""
+    import_(MIXED)
+    for user_id, name in ((5, "mike"), (6, "karl"), (8, "sue")):
+        services.accounts.rename(services.accounts.find(user_id), name)
+    services.accounts.register("susan", "python")
+    before = everybody(services)
+    with pytest.raises(ImportConflict, match=r"id 5: .*; the id 6: .*; the id 8: .*; the name "):
+        import_(MIXED)
+    report = import_([*MIXED, (20, "john", PYTHON)], skip_renamed=True)
+    assert report.new == 1
+    assert report.examples[RENAMED] == [("5", "miguel"), ("6", "miguel"), ("8", "susan")]
+    assert everybody(services)[:-1] == before
+    taken = (14, "SUSAN", PYTHON)
+    with pytest.raises(ImportConflict, match=r"id 14 in the file, id 11 here\.$"):
+        import_([taken], skip_renamed=True)
 
 
 def test_a_crash_half_way_leaves_nothing(services: Services) -> None:
@@ -403,7 +446,7 @@ def test_reading_locks_nothing_and_who_registers_meanwhile_is_respected(
 
 @pytest.mark.parametrize(
     ("imported", "conflict"),
-    [((3, "Ada"), "The name of the user 3 "), ((2, "zoe"), "The id 2 ")],
+    [((3, "Ada"), "the name 'Ada': id 3 in"), ((2, "zoe"), "the id 2: 'zoe' in")],
 )
 def test_a_conflict_that_comes_while_the_rows_are_read_stops_all(
     services: Services, imported: tuple[int, str], conflict: str
@@ -443,7 +486,7 @@ def test_an_id_that_comes_twice_is_one_user_or_a_conflict(services: Services) ->
         with open_rest_auth_file(path) as source:
             return services.import_users(source, lambda done: None, dry_run=False)
 
-    with pytest.raises(ImportConflict, match="The id 5 "):
+    with pytest.raises(ImportConflict, match="the id 5: two users in the file"):
         run(MIGUEL, (5, "susan", PYTHON))
     assert ids(services) == []
     report = run(MIGUEL, MIGUEL)
@@ -560,7 +603,10 @@ def test_what_cannot_be_imported_is_one_line_and_nothing_made(
     assert sorted(directory.iterdir()) == before
     command([MIGUEL])
     conflict = command([(5, "ada", PYTHON)])
-    assert conflict == (1, "", "restauth: The id 5 belongs to another user here.\n")
+    assert (conflict.status, conflict.out) == (1, "")
+    assert conflict.err.startswith("restauth: Nothing is imported: the id 5: 'ada' in the file, ")
+    for options in (["--renamed", "--dry-run"], ["--renamed"]):
+        assert command([(5, "ada", PYTHON)], *options).status == 3
 
 
 def test_a_dry_run_does_not_bring_an_older_database_up_to_date(
