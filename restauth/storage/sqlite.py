@@ -47,6 +47,14 @@ _PASSING_CODES = {  # after them the connection is as useful as a new one
     sqlite3.SQLITE_IOERR,
 }
 
+_NEXT_STEPS = {
+    sqlite3.SQLITE_BUSY: "another process writes to it",
+    sqlite3.SQLITE_CORRUPT: "stop the server and restore a copy (restauth restore)",
+    sqlite3.SQLITE_FULL: "make space on its disk",
+    sqlite3.SQLITE_IOERR: "look for a quota, a limit on the size of files, or a broken disk",
+    sqlite3.SQLITE_NOTADB: "stop the server and restore a copy (restauth restore)",
+}
+
 
 class _Connection(sqlite3.Connection):
     """A connection of the pool, and what it has opened."""
@@ -257,9 +265,11 @@ class SQLite:
                 else:
                     connection.close()
         except sqlite3.Error as error:
-            if sqlite_file.result_code(error) in _OPERATIONAL_CODES:
-                raise StoreUnavailable(str(error)) from None
-            raise
+            code = sqlite_file.result_code(error)
+            if code not in _OPERATIONAL_CODES:
+                raise
+            step = f": {_NEXT_STEPS[code]}" if code in _NEXT_STEPS else ""
+            raise StoreUnavailable(f"the database {self.path}: {error}{step}") from None
 
     def _take(self, pool: deque[_Connection]) -> _Connection:
         try:

@@ -5,10 +5,12 @@ refusal without a row.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from restauth import errors
+from restauth.core.repetition import ALWAYS_TOLD, Repetition
 from restauth.gate import gate
 from restauth.web import challenges
 from restauth.web.http import Response, json_response
@@ -16,6 +18,7 @@ from restauth.web.http import Response, json_response
 INTERNAL_ERROR = "internal_error"  # the code of a bug
 
 _log = logging.getLogger("restauth")
+_repetition = Repetition()
 
 STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.MalformedRequest: (400, "Malformed request"),
@@ -57,10 +60,18 @@ def refuse(
     """
     if isinstance(refusal, errors.Unavailable) and refusal.cause:
         gate.before_waiting()  # for the log
-        _log.warning("%s: %s", refusal.code, refusal.cause)
+        _tell(f"{refusal.code}: {refusal.cause}")
     status, title = STATUSES[type(refusal)]
     headers = _headers(refusal, environ, scheme, realm)
     return _problem(status, title, refusal.code, str(refusal), *headers)
+
+
+def _tell(line: str) -> None:
+    """Log it, thinned out: while a disk is full, each request has the same to say."""
+    count = _repetition.count(line, int(time.monotonic()))
+    if count is not None:
+        more = f" ({count} times within a minute)" if count > ALWAYS_TOLD else ""
+        _log.warning("%s%s", line, more)
 
 
 def throttled_for_proxies() -> Response:

@@ -119,13 +119,16 @@ def test_a_file_that_cannot_be_used_is_one_line(
 
 
 def test_a_store_that_another_program_holds_is_one_line_with_the_cause(
-    restauth: Restauth, ada: int, monkeypatch: pytest.MonkeyPatch
+    restauth: Restauth, ada: int, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
     with closing(sqlite3.connect("restauth.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         done = restauth("user lock ada")
-    assert done == refused("The store does not answer. (database is locked)")
+    assert done == refused(
+        f"The store does not answer. (the database {directory}/restauth.db: database is locked: "
+        "another process writes to it)"
+    )
 
 
 def test_a_backup_is_private_and_holds_everything(

@@ -168,9 +168,10 @@ def test_while_another_process_writes_we_read_and_write_later(
     engine.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute(begin)
-        assert cause_of(lambda: add(engine.write, "later")) == "database is locked"
+        locked = f"the database {path}: database is locked: another process writes to it"
+        assert cause_of(lambda: add(engine.write, "later")) == locked
         # The lock is taken before the first statement.
-        assert cause_of(lambda: engine.transaction(unreachable)) == "database is locked"
+        assert cause_of(lambda: engine.transaction(unreachable)) == locked
         assert names(engine.read) == ["miguel"]
     add(engine.write, "later")
     assert names(engine.read) == ["miguel", "later"]
@@ -241,7 +242,7 @@ def test_a_file_that_was_waited_for_in_vain_is_not_waited_for_again(
     def tries(name: str) -> int:
         begins.clear()
         start = ticking.now
-        assert cause_of(lambda: add(engine.write, name)) == "database is locked"
+        assert "database is locked" in cause_of(lambda: add(engine.write, name))
         assert ticking.now - start <= (sqlite.BUSY_TIMEOUT / 1000) + sqlite.POLL_INTERVAL
         return len(begins)
 
@@ -371,7 +372,10 @@ def test_what_is_damaged_while_we_run_makes_the_store_unavailable(
     names(engine.read)  # has just looked
     engine.close()  # and needs a new connection
     change(engine.path)
-    assert cause in cause_of(lambda: names(engine.read))
+    told = cause_of(lambda: names(engine.read))
+    assert cause in told
+    assert told.startswith(f"the database {engine.path}")
+    assert told.endswith(("restart", "restore a copy (restauth restore)"))
     assert change != remove or not engine.path.exists()  # no file was made in its place
 
 

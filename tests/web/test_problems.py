@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 from typing import Any
 
 import pytest
@@ -104,6 +105,23 @@ def test_the_detail_of_a_refusal_is_for_the_client_and_its_cause_for_the_log(
     refuse(errors.Busy(), {}, "", "here")  # a flood of these would fill the disk
     assert caplog.record_tuples == [
         ("restauth", logging.WARNING, "store_unavailable: /var/lib/a.db: disk full")
+    ]
+
+
+def test_a_cause_that_each_request_has_does_not_fill_the_disk(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([60.5] * 1001 + [120.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    for _ in range(1000):
+        refuse(errors.StoreUnavailable("the disk of a.db is full"), {}, "", "here")
+    refuse(errors.StoreUnavailable("another cause"), {}, "", "here")
+    refuse(errors.StoreUnavailable("the disk of a.db is full"), {}, "", "here")
+    full = "store_unavailable: the disk of a.db is full"
+    assert caplog.messages == [
+        *[full] * 20,
+        *(f"{full} ({count} times within a minute)" for count in (32, 64, 128, 256, 512)),
+        *("store_unavailable: another cause", full),
     ]
 
 
