@@ -232,7 +232,7 @@ def start_services(
     services = build_services(settings, create=True, clock=clock, hash_cost=hash_cost, share=True)
     for fault in (
         engines.find_place_fault(settings.database),
-        key_file.find_place_fault(find_key_path(settings)),
+        key_file.find_place_fault(find_key_path(settings).absolute()),
     ):
         if fault:
             _log.warning("%s", fault)
@@ -267,9 +267,9 @@ def find_lost_users(settings: Settings) -> str | None:
     if not engines.is_lost(settings.database, find_key_path(settings)):
         return None
     return (
-        f"The database {settings.database} is missing or empty, but there is a key ring "
-        f"{settings.key_file}, which is made after it. If there were users, restore them (restauth "
-        "restore). To begin with none, move the key ring away."
+        f"The database {engines.show(settings.database)} is missing or empty, but its key ring "
+        f"{find_key_path(settings).absolute()} is there. If there were users, restore them "
+        "(restauth restore). To begin without users, move the key ring away."
     )
 
 

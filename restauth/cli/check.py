@@ -51,7 +51,7 @@ def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
         yield from engines.check(settings.database)
     yield from _check_keys(settings, keys, at)
     if settings.audit_log:
-        yield from _check_audit(Path(settings.audit_log), build_audit(settings))
+        yield from _check_audit(Path(settings.audit_log).absolute(), build_audit(settings))
     yield from _check_settings(settings)
 
 
@@ -64,7 +64,7 @@ def _check(arguments: Arguments) -> int:
 
 
 def _check_keys(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
-    path = find_key_path(settings)
+    path = find_key_path(settings).absolute()
     fault = find_lost_keys(settings)
     if fault and engines.has_users(settings.database):
         yield Finding(

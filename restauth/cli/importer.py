@@ -12,7 +12,7 @@ from restauth.cli.output import Progress, printable, remark, say
 from restauth.domain import importer
 from restauth.errors import UnusableStore
 from restauth.services import build_hasher, build_services
-from restauth.settings import Settings, without_secret
+from restauth.settings import Settings
 from restauth.storage import engines
 from restauth.storage.rest_auth_file import RestAuthFile, open_rest_auth_file
 from restauth.storage.staging import open_staging
@@ -56,7 +56,7 @@ def _try(settings: Settings, source: RestAuthFile, skip_renamed: bool) -> import
             users.check(source, importer.NoAccounts(), Progress())
             return users.report
     if not engines.is_up_to_date(settings.database):  # opening it would change it
-        shown = without_secret(settings.database)
+        shown = engines.show(settings.database)
         raise UnusableStore(f"The next start brings {shown} up to date: start restauth first.")
     with build_services(settings, create=False) as services:
         return services.import_users(source, Progress(), dry_run=True, skip_renamed=skip_renamed)

@@ -16,8 +16,9 @@ from restauth.cli import server
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
-from restauth.services import start_services
-from restauth.settings import Settings, is_postgres, without_secret
+from restauth.services import find_key_path, start_services
+from restauth.settings import Settings, is_postgres
+from restauth.storage import engines
 from restauth.web.server_refusals import refuse
 
 
@@ -75,7 +76,8 @@ class _LateService(ExitStack):
 def _announce(settings: Settings, options: dict[str, Any], addresses: list[str]) -> None:
     say(
         f"restauth {__version__} serves {' '.join(addresses)} "
-        f"(database {without_secret(settings.database)}, key ring {settings.key_file}, "
+        f"(database {engines.show(settings.database)}, "
+        f"key ring {find_key_path(settings).absolute()}, "
         f"registration {settings.registration}, password policy {settings.password_policy})",
         flush=True,
     )

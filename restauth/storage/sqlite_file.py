@@ -104,8 +104,8 @@ def find_place_fault(path: Path) -> str | None:
     """Why what is written may be lost, although the file itself is as it must be."""
     if is_mounted_alone(path):
         return (
-            f"The database {path} is mounted as a single file: the newest writes are in a file "
-            "beside it, which is not. Mount the directory."
+            f"The database {path.absolute()} is mounted as a single file: the newest writes are in "
+            "a file beside it, which is not. Mount the directory."
         )
     return None
 
@@ -120,7 +120,7 @@ def is_up_to_date(path: Path) -> bool:
 
     Raises UnusableStore when it is not ours, damaged, or newer than this code.
     """
-    return read_version(path) == len(MIGRATIONS)
+    return read_version(path.absolute()) == len(MIGRATIONS)
 
 
 def read_version(path: Path) -> int:
@@ -156,7 +156,9 @@ def is_foreign(path: Path) -> bool:
 
 
 def check(path: Path) -> Iterator[Finding]:
-    """What the operator should know of the file; it is not changed."""
+    """What the operator should know of the file; it is not changed. A server that runs may still
+    have another one open, under the same name."""
+    path = path.absolute()
     if not os.path.lexists(path):
         yield from check_missing(path, "database")
         return
@@ -165,7 +167,11 @@ def check(path: Path) -> Iterator[Finding]:
     except UnusableStore as error:
         yield Finding("error", str(error))
     else:
-        yield Finding("ok", f"The database {path} belongs to restauth and is undamaged.")
+        yield Finding(
+            "ok",
+            f"The database {path} belongs to restauth and is undamaged. Whether a running server "
+            "can use it, /api/health says.",
+        )
         if not is_current:
             yield Finding("warning", f"The next start brings the database {path} up to date.")
         for fault in (_find_link_fault(path), find_write_fault(path), find_place_fault(path)):
@@ -180,6 +186,7 @@ def check(path: Path) -> Iterator[Finding]:
 
 def check_modes(path: Path) -> Iterator[Finding]:
     """Whether other users can read or write the file, or its WAL."""
+    path = path.absolute()
     yield from check_mode(path)
     yield from check_mode(path.with_name(path.name + "-wal"))
 

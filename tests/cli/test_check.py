@@ -21,13 +21,17 @@ from tests.cli.conftest import Restauth
 from tests.key_pairs import PAIRED, need_extra
 
 DAY = 86_400  # seconds
-DATABASE, RING = "The database restauth.db", "The key ring restauth.keys"
+DATABASE, RING = "The database ./restauth.db", "The key ring ./restauth.keys"
 
 
 def findings(now: int = 0, /, **keywords: object) -> dict[str, str]:
-    """The level of each finding by its text."""
+    """The level of each finding by its text, with `./` in place of the current directory: each text
+    has the whole path of a file."""
     given = settings.load({}, keywords)
-    return {each.text: each.level for each in check(given, build_keys(given), now)}
+    here = f"{Path.cwd()}/"
+    return {
+        each.text.replace(here, "./"): each.level for each in check(given, build_keys(given), now)
+    }
 
 
 def errors_found(**keywords: object) -> list[str]:
@@ -52,7 +56,7 @@ def test_what_is_not_there_yet_is_a_warning_and_is_not_made(directory: Path) -> 
 
 def test_what_no_start_can_make_is_an_error() -> None:
     found = errors_found(database="missing/x.db", key_file="missing/x.keys")
-    assert ["missing/x.db" in found[0], "missing/x.keys" in found[1]] == [True, True]
+    assert [" ./missing/x.db" in found[0], " ./missing/x.keys" in found[1]] == [True, True]
 
 
 def test_valid_files_are_ok_and_nothing_is_made_beside_them(
@@ -74,7 +78,9 @@ def test_a_key_ring_without_its_users_is_an_error(
     services.close()
     lose(Path("restauth.db"))
     (text,) = errors_found()
-    assert text.startswith("The database restauth.db is missing or empty, but there is a key ring")
+    assert text.startswith(
+        "The database ./restauth.db is missing or empty, but its key ring ./restauth.keys is there"
+    )
     assert not any("the first start makes it" in text for text in findings())
 
 
@@ -83,7 +89,9 @@ def test_users_without_their_key_ring_are_an_error(services: Services, directory
     assert errors_found() == []  # without users, nothing is lost
     services.accounts.register("ada", "python")
     (text,) = errors_found()
-    assert text.startswith(f"There is no key ring {directory}/restauth.keys, although")
+    assert text.startswith(
+        "There is no key ring ./restauth.keys, although the database ./restauth.db is"
+    )
     assert not any("the first start makes it" in text for text in findings())
     services.close()
     Path("restauth.db").write_bytes(b"damaged" * 9)
@@ -99,14 +107,14 @@ def test_files_that_are_mounted_alone_are_found(
     found = findings()
     assert (
         found[
-            "The database restauth.db is mounted as a single file: the newest writes are in a file "
-            "beside it, which is not. Mount the directory."
+            "The database ./restauth.db is mounted as a single file: the newest writes are in a "
+            "file beside it, which is not. Mount the directory."
         ]
         == "error"
     )
     assert (
         found[
-            "The key ring restauth.keys is mounted as a single file, which cannot be replaced: "
+            "The key ring ./restauth.keys is mounted as a single file, which cannot be replaced: "
             "restauth key rotate fails. Mount the directory."
         ]
         == "warning"
@@ -138,7 +146,7 @@ def test_a_database_that_stops_the_start_is_an_error(
     with closing(sqlite3.connect("restauth.db")) as connection:
         connection.execute(statement)
     (text,) = errors_found()
-    assert "database restauth.db" in text
+    assert "database ./restauth.db" in text
     assert word in text
 
 
@@ -213,11 +221,11 @@ def test_a_directory_where_other_users_can_replace_files_is_an_error(
     other.mkdir()
     other.chmod(mode)
     for names in ({"database": "other/a.db"}, {"key_file": "other/a.keys"}):
-        assert [str(other) in text for text in errors_found(**names)] == [True] * is_error
+        assert ["./other" in text for text in errors_found(**names)] == [True] * is_error
     for name, file in (("key_file", "restauth.keys"), ("database", "restauth.db")):
         Path(file).rename(other / file)
         found = errors_found(**{name: f"other/{file}"})
-        assert [f"{other}: chmod go-w" in text for text in found] == [True] * is_error
+        assert ["./other: chmod go-w" in text for text in found] == [True] * is_error
 
 
 # Settings
@@ -284,17 +292,17 @@ def test_two_settings_that_contradict_each_other_are_named() -> None:
 def test_a_log_that_cannot_be_written_is_an_error(services: Services, directory: Path) -> None:
     Path("full.log").symlink_to("/proc/self/comm")  # on a file system without a free byte
     for name, text in (
-        ("audit.log", "The audit log audit.log can be written."),
+        ("audit.log", "The audit log ./audit.log can be written."),
         (
             "missing/a.log",
-            f"The audit log {directory}/missing/a.log cannot be written: No such file",
+            "The audit log ./missing/a.log cannot be written: No such file",
         ),
         ("restauth.db/a.log", "/restauth.db/a.log cannot be written: Not a directory."),
     ):
         level = "ok" if text.endswith("can be written.") else "error"
         found = [each for each in findings(audit_log=name).items() if "audit log" in each[0]]
         assert [(each, text in line) for line, each in found] == [(level, True)]
-    assert "The disk of the audit log full.log is full." in errors_found(audit_log="full.log")
+    assert "The disk of the audit log ./full.log is full." in errors_found(audit_log="full.log")
 
 
 @pytest.mark.parametrize(("mode", "level"), [(0o600, None), (0o640, None), (0o644, "warning")])
@@ -305,14 +313,14 @@ def test_a_log_that_everyone_can_read_is_noted(
     Path("audit.log").touch()
     Path("audit.log").chmod(mode)
     found = findings(audit_log="audit.log")
-    assert found["The audit log audit.log can be written."] == "ok"
-    assert found.get("Everyone can read or write audit.log: chmod o-rwx.") == level
+    assert found["The audit log ./audit.log can be written."] == "ok"
+    assert found.get("Everyone can read or write ./audit.log: chmod o-rwx.") == level
 
 
 def test_a_log_that_is_a_pipe_has_no_disk(services: Services, directory: Path) -> None:
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        assert findings(audit_log="pipe")["The audit log pipe can be written."] == "ok"
+        assert findings(audit_log="pipe")["The audit log ./pipe can be written."] == "ok"
     finally:
         os.close(reader)

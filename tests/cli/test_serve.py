@@ -51,8 +51,8 @@ def test_the_announcement_says_where_and_with_which_files_and_policy(
         assert server.get("/api/health").json == {"status": "ok"}
         *remarks, announcement = server.output.splitlines()
         assert announcement == (
-            f"restauth {__version__} serves {server.address} (database restauth.db, "
-            f"key ring restauth.keys, registration closed, password policy {policy})"
+            f"restauth {__version__} serves {server.address} (database {directory}/restauth.db, "
+            f"key ring {directory}/restauth.keys, registration closed, password policy {policy})"
         )
     assert ["password_policy is open" in remark for remark in remarks] == [True] * (
         policy == "open"

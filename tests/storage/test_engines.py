@@ -18,7 +18,7 @@ def test_a_name_is_that_of_an_sqlite_file(path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(path.parent)
     assert not engines.exists(path.name)
     assert list(engines.check(path.name)) == [
-        Finding("warning", f"There is no database {path.name} yet: the first start makes it.")
+        Finding("warning", f"There is no database {path} yet: the first start makes it.")
     ]
     with pytest.raises(UnusableStore):
         engines.open_engine(path.name, create=False)
