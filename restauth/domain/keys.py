@@ -179,6 +179,8 @@ class SigningKeys:
             version = self._file.version()
             try:
                 self._seen = seen = self._read()
+                if self._reported != ():
+                    _log.warning("The key ring %s is read again.", self._file.path)
                 self._reported = ()
             except UnusableKeyRing as error:  # read again at the next call, but logged once
                 if version != self._reported:

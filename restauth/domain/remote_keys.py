@@ -74,6 +74,8 @@ class RemoteKeys:
     def _refresh(self) -> None:
         try:
             self.read()
+            if self._has_failed:
+                _log.warning("%s is read again.", self._url.url)
             self._has_failed = False
         except UnusableKeyRing as error:
             if not self._has_failed:

@@ -113,10 +113,11 @@ def test_while_the_url_does_not_answer_the_last_set_stays_and_no_token_is_called
     assert find(keys, "two") == "503"
     ticking.advance(MIN_AGE)
     assert (find(keys, "two"), find(keys, "one")) == ("two", None)
+    assert caplog.messages[1:] == [f"{URL} is read again."]
     source.answer = answer
     ticking.advance(MIN_AGE)
     assert find(keys, "one") == "503"
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3
 
 
 def test_while_one_thread_reads_no_other_waits(
