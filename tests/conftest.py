@@ -30,6 +30,7 @@ from tests.postgres import PostgresServer, run_server
 CLIENT = Client("192.0.2.7", "test")  # RFC 5737: for examples, not globally routable
 PUBLIC_CLIENT = Client("9.9.9.9", "test")  # globally routable, so that its failures add up
 CHEAPEST = 4  # bcrypt's lowest cost: a millisecond
+NOBODY = 65_534  # a user without rights
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -220,3 +221,24 @@ def basic(username: str, password: str) -> dict[str, str]:
 def bearer(token: str) -> dict[str, str]:
     """An RFC 6750 header."""
     return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[None]:
+    """Modes of files say nothing to root: act as a user, who owns the directory of the test."""
+    if os.geteuid():
+        yield
+        return
+    parents = [each for each in tmp_path.parents if each.stat().st_mode & 0o001 == 0]
+    modes = {each: each.stat().st_mode for each in parents}
+    for each in parents:
+        each.chmod(0o711)
+    for each in (tmp_path, *tmp_path.iterdir()):
+        os.chown(each, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for each, mode in modes.items():
+            each.chmod(mode)

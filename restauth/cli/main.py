@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, and needs no message
         discard_output()
         return 1
-    except OSError as error:  # standard output on a full disk
+    except PermissionError as error:  # a directory of another user
+        return _fail(f"{error.filename}: {error.strerror}. Run restauth as its user.", 1)
+    except OSError as error:  # on a full disk
         discard_output()
-        return _fail(error.strerror or str(error), 1)
+        return _fail(f"Standard output cannot be written: {error.strerror}.", 1)
     return status
 
 

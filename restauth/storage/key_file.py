@@ -192,7 +192,7 @@ class KeyFile:
         if status.st_uid == ROOT != os.geteuid():
             raise self._unusable(f"belongs to root, and {weakness}")
         if status.st_uid != os.geteuid():
-            raise self._unusable("belongs to another user")
+            raise self._unusable("belongs to another user: run restauth as that user")
         if is_public and status.st_mode & 0o022:
             raise self._unusable("can be written by other users: chmod go-w")
         if not is_public and status.st_mode & 0o077:

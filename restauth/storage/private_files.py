@@ -91,7 +91,7 @@ def check_missing(path: Path, noun: str) -> Iterator[Finding]:
     if can_access(directory, os.W_OK | os.X_OK):
         yield Finding("warning", f"There is no {noun} {path} yet: the first start makes it.")
     else:
-        yield Finding("error", f"There is no {noun} {path}, and this user cannot make it.")
+        yield Finding("error", f"There is no {noun} {path} that this user can see or make.")
     yield from check_directory(path)
 
 

@@ -5,6 +5,7 @@ file is made only where there is none. Everything here happens at a start or in 
 never during a request.
 """
 
+import errno
 import os
 import sqlite3
 import stat
@@ -207,7 +208,8 @@ def _check_wal(path: Path) -> Iterator[Finding]:
 
 def _unusable(path: Path, error: Exception) -> UnusableStore:
     reason = error.strerror if isinstance(error, OSError) else error
-    return UnusableStore(f"The database {path} cannot be used: {reason}.")
+    step = " Run restauth as its user." if isinstance(error, PermissionError) else ""
+    return UnusableStore(f"The database {path} cannot be used: {reason}.{step}")
 
 
 def _create_private(path: Path) -> None:
@@ -231,6 +233,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     of its other connections too (https://sqlite.org/howtocorrupt.html section 2.2).
     """
     status = path.stat()
+    if not can_access(path, os.R_OK):  # SQLite would not say why
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if not stat.S_ISREG(status.st_mode):  # to open a named pipe would wait for its other end
         raise UnusableStore(f"The database {path} cannot be used: it is not a regular file.")
     if status.st_size == 1:

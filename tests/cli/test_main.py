@@ -139,7 +139,7 @@ def test_a_backup_is_private_and_holds_everything(
     assert stat.S_IMODE((directory / "copy.db").stat().st_mode) == 0o600
     monkeypatch.setenv("RESTAUTH_DATABASE", "copy.db")
     assert restauth("user list") == listed
-    assert restauth("check").out.startswith("ok       The database copy.db")
+    assert restauth("check").out.startswith(f"ok       The database {directory}/copy.db")
 
 
 def test_a_backup_is_restored_and_old_tokens_are_refused(
@@ -293,7 +293,26 @@ def test_output_that_does_not_fit_the_disk_is_one_line(
     words: str, unbuffered: str, directory: Path, many: None
 ) -> None:
     done = in_shell(directory, ">/dev/full", words, PYTHONUNBUFFERED=unbuffered)
-    assert (done.returncode, done.stderr) == (1, "restauth: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "restauth: Standard output cannot be written: No space left on device.\n",
+    )
+
+
+@pytest.mark.parametrize("words", ["check", "user list"])
+def test_a_directory_of_another_user_is_one_line(
+    words: str,
+    restauth: Restauth,
+    directory: Path,
+    unprivileged: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which none of its users can look into."""
+    (directory / "closed/deep").mkdir(parents=True)
+    monkeypatch.setenv("RESTAUTH_DATABASE", "closed/deep/x.db")
+    (directory / "closed").chmod(0)
+    assert is_one_line(restauth(words), "closed/deep")
+    (directory / "closed").chmod(0o700)
 
 
 @pytest.mark.parametrize(

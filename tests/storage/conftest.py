@@ -12,8 +12,6 @@ from restauth.storage.sqlite import SQLite
 from tests.postgres import PostgresServer, Relay
 from tests.storage.system import OpenPostgres, OpenSQLite
 
-NOBODY = 65_534
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -60,24 +58,3 @@ def no_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
-
-
-@pytest.fixture
-def unprivileged(tmp_path: Path) -> Iterator[None]:
-    """Modes of files say nothing to root: act as a user, who owns the directory of the test."""
-    if os.geteuid():
-        yield
-        return
-    parents = [each for each in tmp_path.parents if each.stat().st_mode & 0o001 == 0]
-    modes = {each: each.stat().st_mode for each in parents}
-    for each in parents:
-        each.chmod(0o711)
-    for each in (tmp_path, *tmp_path.iterdir()):
-        os.chown(each, NOBODY, NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        for each, mode in modes.items():
-            each.chmod(mode)

@@ -155,7 +155,7 @@ def test_a_file_of_another_user_is_refused(
         os.chown(path, 1, -1)  # a file of root may be managed
     somebody_else = path.stat().st_uid + 1
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
-    with pytest.raises(UnusableKeyRing, match="belongs to another user"):
+    with pytest.raises(UnusableKeyRing, match="belongs to another user: run restauth as that user"):
         good.read()
 
 

@@ -61,7 +61,7 @@ def test_what_this_user_cannot_make_is_an_error(tmp_path: Path, unprivileged: No
     (found,) = check_missing(tmp_path / "list", "list")
     assert (found.level, found.text) == (
         "error",
-        f"There is no list {tmp_path / 'list'}, and this user cannot make it.",
+        f"There is no list {tmp_path / 'list'} that this user can see or make.",
     )
 
 

@@ -175,6 +175,17 @@ def test_what_cannot_be_written_is_refused_at_the_start_and_found_by_a_check(
     assert levels(made) == ["ok"]
 
 
+def test_what_cannot_be_read_is_told_with_the_next_step(
+    made: Path, open_sqlite: OpenSQLite, unprivileged: None
+) -> None:
+    made.chmod(0)
+    text = f"The database {made} cannot be used: Permission denied. Run restauth as its user."
+    with pytest.raises(UnusableStore) as caught:
+        open_sqlite()
+    assert str(caught.value) == text
+    assert [found.text for found in check(made) if found.level == "error"] == [text]
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
 def test_a_file_that_goes_while_it_is_looked_at_is_no_fault(
     made: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
