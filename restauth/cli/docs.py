@@ -26,14 +26,15 @@ def _docs(arguments: Arguments) -> int:
     if arguments.page is None:
         print_table(False, ("page", "about"), sorted((name, _about(pages[name])) for name in pages))
         return 0
-    if arguments.page not in pages:
+    name = arguments.page.removesuffix(".md")  # as a link on the pages has it
+    if name not in pages:
         raise InvalidInput(
             f"There is no page {arguments.page!r}. The pages are: {', '.join(sorted(pages))}."
         )
     if sys.stdout is not None and sys.stdout.isatty():  # None: the shell's >&-
-        pydoc.pager(pages[arguments.page])
+        pydoc.pager(pages[name])
     else:
-        print(pages[arguments.page], end="")
+        print(pages[name], end="")
     return 0
 
 

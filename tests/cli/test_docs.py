@@ -26,10 +26,11 @@ def test_the_list_says_what_each_page_is_for(restauth: Restauth) -> None:
 
 
 def test_a_page_is_printed_as_it_is(restauth: Restauth) -> None:
-    assert restauth("docs settings") == (0, read_pages()["settings"], "")
+    for name in ("settings", "settings.md"):
+        assert restauth("docs", name) == (0, read_pages()["settings"], "")
 
 
-@pytest.mark.parametrize("name", ["nope", "settings.md", "../docs/settings", ""])
+@pytest.mark.parametrize("name", ["nope", "settings.md.md", "../docs/settings", ""])
 def test_an_unknown_page_names_the_pages(name: str, restauth: Restauth) -> None:
     done = restauth("docs", name)
     assert is_one_line(done, repr(name))
