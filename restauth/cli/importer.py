@@ -87,8 +87,15 @@ def _print_report(
     for kind, count in sorted(report.hashes.items()):
         say(f"{count:8}  hash: {kind}")
     for trouble, count in sorted(report.troubles.items()):
-        rows = [f"{row_id} {printable(name)!r}" for row_id, name in report.examples[trouble]]
+        rows = [f"{_text(row_id)} {_text(name)}" for row_id, name in report.examples[trouble]]
         rows += ["..."] if count > len(rows) else []
         say(f"{count:8}  {trouble}: {', '.join(rows)}")
     if other_columns:
         say(f"          not imported: the columns {', '.join(other_columns)}")
+
+
+def _text(value: importer.Shown) -> str:
+    """As SQL would write it."""
+    if isinstance(value, str):
+        return repr(printable(value))
+    return "NULL" if value is None else str(value)

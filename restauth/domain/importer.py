@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from restauth.core import old_hashes, passwords
 from restauth.core.access_tokens import is_token_shaped
@@ -27,6 +27,8 @@ MAX_EXAMPLES = 20  # rows that are shown for each kind of trouble; all rows are 
 MAX_CONFLICTS = 5  # that are shown; all are counted
 RENAMED = "id has another name here, not changed"
 
+Shown: TypeAlias = "str | int | None"  # a value as a report has it; JSON has no infinity
+
 _NAMELESS = "NAMELESS"
 
 _CANNOT_LOG_IN = re.compile(f"[:{CONTROL_CHARACTERS}]")  # RFC 7617 section 2
@@ -41,7 +43,7 @@ class Report:
     new: int = 0
     hashes: Counter[str] = field(default_factory=Counter)
     troubles: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    examples: dict[str, list[tuple[Shown, Shown]]] = field(default_factory=dict)
 
     def note(self, trouble: str, row: RestAuthRow) -> None:
         """Count a row that does not fit."""
@@ -242,7 +244,7 @@ def _text(value: Value) -> str | None:
         return None
 
 
-def _shown(value: Value) -> str:
+def _shown(value: Value) -> Shown:
     if isinstance(value, bytes | memoryview):
         return bytes(value[:MAX_CANONICAL_LENGTH]).decode("utf-8", "backslashreplace")
-    return str(value)
+    return str(value) if isinstance(value, float) else value

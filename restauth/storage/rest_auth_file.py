@@ -107,7 +107,8 @@ def _value(value: Any, sqlite_type: bytes) -> Value:
 def open_rest_auth_file(path: Path) -> Iterator[RestAuthFile]:
     """Raises UnusableFile when it cannot be read, or is not a database of REST-auth."""
     if not path.is_file():
-        raise UnusableFile(f"There is no file {path}.")
+        fault = f"{path} is no file" if path.exists() else f"There is no file {path}"
+        raise UnusableFile(f"{fault}: name the db.sqlite of REST-auth.")
     try:
         # mode=ro: SQLite refuses every write; a WAL beside the file is read too.
         connection = sqlite3.connect(

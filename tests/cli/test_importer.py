@@ -45,6 +45,23 @@ def test_the_report_has_a_line_for_each_kind_and_shows_the_first_rows(
     assert services.accounts.find(5).username == "ada"
 
 
+def test_a_value_that_does_not_exist_is_null(restauth: Restauth, services: Services) -> None:
+    table = "CREATE TABLE users (id, username, password_hash)"
+    rows = [(None, "ada", HASH), ("x", "bob", HASH), (6, None, HASH), (7, "None", None)]
+    write_rest_auth_file(Path("db.sqlite"), rows, table=table)
+    lines = restauth("import db.sqlite --dry-run").out.splitlines()
+    assert [line.partition(": ")[2] for line in lines[-3:]] == [
+        "NULL 'ada', 'x' 'bob'",
+        "6 NULL",
+        "7 'None'",
+    ]
+    assert restauth("import db.sqlite --json").json["examples"] == {
+        "id out of range, not imported": [[None, "ada"], ["x", "bob"]],
+        "no name": [[6, None]],
+        "no password": [[7, "None"]],
+    }
+
+
 def test_without_remarks_the_import_is_done(restauth: Restauth, directory: Path) -> None:
     """It makes the database where there is none. Columns of others are named."""
     table = hash_samples.TABLE.replace("id INTEGER", 'email TEXT, "a\x1b" TEXT, id INTEGER')
@@ -86,13 +103,20 @@ def test_a_dry_run_does_not_bring_an_older_database_up_to_date(
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.touch, Path.mkdir])
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda path: None, "There is no file other"),
+        (Path.touch, "has no table users"),
+        (Path.mkdir, "other is no file: name the db.sqlite"),
+    ],
+)
 def test_a_file_that_is_not_rest_auths_is_one_line(
-    make: Callable[[Path], None], restauth: Restauth, directory: Path
+    make: Callable[[Path], None], word: str, restauth: Restauth, directory: Path
 ) -> None:
     make(directory / "other")
     before = list(directory.iterdir())
-    assert is_one_line(restauth("import other"), "other")
+    assert is_one_line(restauth("import other"), word)
     assert list(directory.iterdir()) == before
 
 
