@@ -389,7 +389,7 @@ def test_a_stateless_guard_opens_no_database(service: Service, files: Any, tmp_p
     elsewhere = {"database": tmp_path / "none.db", "key_file": files["key_file"]}
     AuthMiddleware(page, stateless=True, **elsewhere)
     assert not elsewhere["database"].exists()
-    with pytest.raises(UnusableKeyRing):
+    with pytest.raises(UnusableKeyRing, match="copy that of the service there"):
         AuthMiddleware(page, stateless=True, key_file=tmp_path / "none.keys")
 
 
@@ -444,8 +444,10 @@ def test_no_other_value_is_an_id(service: Service) -> None:
     ]
     for value in NO_ID:
         assert service.find_user(value) is None
+        kind = type(value).__name__
+        text = "There is no such user." if kind == "int" else f"is an int, not {kind}: find_user"
         for act in acts:
-            with pytest.raises(UnknownUser):
+            with pytest.raises(UnknownUser, match=text):
                 act(value)
     account = service.find_user(1)
     assert account is not None
@@ -455,9 +457,10 @@ def test_no_other_value_is_an_id(service: Service) -> None:
 def test_a_value_of_a_wrong_type_is_refused_by_name(service: Service) -> None:
     wrong: list[Any] = [None, 1, b"python", ["python"]]
     for value in wrong:
-        with pytest.raises(UnacceptableUsername):
+        kind = f" is a str, not {type(value).__name__}"
+        with pytest.raises(UnacceptableUsername, match=kind):
             service.add_user(value, PASSWORD)
-        with pytest.raises(UnacceptablePassword):
+        with pytest.raises(UnacceptablePassword, match=kind):
             service.add_user("eve", value)
         with pytest.raises(InvalidSetting):
             service.guard(value)

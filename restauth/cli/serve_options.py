@@ -18,6 +18,7 @@ from restauth.settings import DEFAULT_HOST, DEFAULT_PORT, SettingsKeywords
 
 _WAYS_TO_LISTEN = ("listen", "unix_socket", "host", "port")
 _MAY_BE_ZERO = ("port", "channel_request_lookahead", "outbuf_overflow", "inbuf_overflow")
+_ADDRESS = re.compile(r"(\S+:)?[0-9]+")
 _ADJUSTMENTS: Any = Adjustments  # its table of options is not in its type
 
 
@@ -29,14 +30,15 @@ def read_options(
     options, words = _parse(rest)
     words += [f"--{word}" for word in ("help", "call", "sockets") if options.pop(word, None)]
     if words:
-        raise InvalidSetting(f"serve: not accepted: {' '.join(words)}")
+        hint = f": to listen there, --listen {words[0]}" if _ADDRESS.fullmatch(words[0]) else ""
+        raise InvalidSetting(f"serve: not accepted: {' '.join(words)}{hint}.")
     for name, text in options.items():
         _check_number(name, text)
     given = _where(listen, options)
     try:
         _ADJUSTMENTS(**options)
     except Exception as error:  # noqa: BLE001 - waitress raises many kinds
-        raise InvalidSetting(f"serve: {str(error).rstrip('.')}.") from None
+        raise InvalidSetting(f"serve: {_with_options(str(error)).rstrip('.')}.") from None
     return given, options
 
 
@@ -75,6 +77,13 @@ def _where(listen: list[str] | None, options: dict[str, Any]) -> SettingsKeyword
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return {"listen": f"{bracketed}:{port}"}
     return {} if listen is None else {"listen": listen}
+
+
+def _with_options(text: str) -> str:
+    """A message of waitress, with its options spelled as they are typed."""
+    names = [name for name, _ in _ADJUSTMENTS._params if "_" in name]  # noqa: SLF001
+    words = "|".join(map(re.escape, names))
+    return re.sub(rf"\b({words})\b", lambda name: f"--{name[1].replace('_', '-')}", text)
 
 
 def _unexpected(name: str, text: str, expected: str) -> InvalidSetting:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from restauth.cli.command import Arguments, Commands, add_command, add_group, open_services
 from restauth.cli.output import Cell, print_table, printable, remark, say
 from restauth.core import passwords, rfc3339
-from restauth.errors import InvalidInput, UnacceptablePassword
+from restauth.errors import InvalidInput, UnacceptablePassword, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
 
@@ -148,7 +148,15 @@ def _find(services: Services, arguments: Arguments) -> Account:
     digits = re.fullmatch(r"#([1-9][0-9]{0,18})", arguments.name)
     if digits and int(digits[1]) <= MAX_ID:
         return services.accounts.find(int(digits[1]))
-    return services.accounts.find_by_name(arguments.name)
+    try:
+        return services.accounts.find_by_name(arguments.name)
+    except UnknownUser:
+        if re.fullmatch("[1-9][0-9]*", arguments.name):
+            raise UnknownUser(
+                f"There is no user with the name {arguments.name}. An id is written '#"
+                f"{arguments.name}', with the quotes."
+            ) from None
+        raise
 
 
 def _confirm(question: str) -> None:

@@ -64,7 +64,10 @@ class Accounts:
 
     def find(self, user_id: int) -> Account:
         """The account with that id. Raises UnknownUser."""
-        if type(user_id) is not int or not 0 < user_id <= MAX_ID:  # SQLite takes "1" for 1
+        if type(user_id) is not int:  # SQLite takes "1" for 1
+            kind = type(user_id).__name__
+            raise UnknownUser(f"The id of a user is an int, not {kind}: find_user takes a name.")
+        if not 0 < user_id <= MAX_ID:
             raise UnknownUser
         return _known(self._store.find_user(user_id))
 
@@ -254,8 +257,9 @@ class Accounts:
         return new_roles
 
     def _refuse_unfit_name(self, username: str) -> None:
-        is_text = isinstance(username, str) and is_possible(username)
-        if not is_text or not self._username_pattern.fullmatch(username):
+        if not isinstance(username, str):
+            raise UnacceptableUsername(f"A username is a str, not {type(username).__name__}.")
+        if not is_possible(username) or not self._username_pattern.fullmatch(username):
             raise UnacceptableUsername(f"A username must match {self._username_pattern.pattern}")
 
     def _refuse_unfit(self, password: str, username: str) -> None:
@@ -280,7 +284,7 @@ class Accounts:
 
 def _refuse_malformed(password: str) -> None:
     if not isinstance(password, str):
-        raise UnacceptablePassword
+        raise UnacceptablePassword(f"A password is a str, not {type(password).__name__}.")
     fault = find_form_fault(password)
     if fault:
         raise UnacceptablePassword(fault)

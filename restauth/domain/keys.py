@@ -200,10 +200,12 @@ class SigningKeys:
     def _parse(self, *, is_public: bool) -> KeyRing:
         raw = self._file.read(is_public=is_public)
         if raw is None:
-            raise UnusableKeyRing(
-                f"There is no key ring {self._file.path}: set RESTAUTH_KEY_FILE to that of the "
-                "service, or make one: restauth serve."
+            step = (
+                "set RESTAUTH_KEY_FILE to that of the service, or make one: restauth serve"
+                if self._signs
+                else "copy that of the service there, or its public keys (/.well-known/jwks.json)"
             )
+            raise UnusableKeyRing(f"There is no key ring {self._file.path}: {step}.")
         try:
             return jwk.parse(raw, signs=self._signs)
         except UnusableKeyRing as error:  # `core.jwk` does not know where the bytes come from

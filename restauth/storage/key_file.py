@@ -196,7 +196,9 @@ class KeyFile:
         if is_public and status.st_mode & 0o022:
             raise self._unusable("can be written by other users: chmod go-w")
         if not is_public and status.st_mode & 0o077:
-            raise self._unusable("can be read or written by other users: chmod 600")
+            raise self._unusable(
+                "can be read or written by other users: if it is a key ring, chmod 600"
+            )
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY)

@@ -63,7 +63,14 @@ EXPECTED = {  # words, what the message names, and what it says
     "a typing error": ("--treads=8", "--treads", "the nearest is --threads"),
     "no option": ("--xyz=1", "--xyz", "not recognized"),
     "a value too many": ("--ipv4=no", "--ipv4", "must not have an argument"),
-    "a stray word": ("x", "x", "not accepted"),
+    "a stray word": ("x", "x", "not accepted: x."),
+    "a stray port": ("8080", "8080", "to listen there, --listen 8080"),
+    "a stray address": ("[::1]:8080 --threads=4", "8080", "there, --listen [::1]:8080"),
+    "one without the other": (
+        "--trusted-proxy-headers=x-forwarded-for",
+        "--trusted-proxy-headers",
+        "without setting --trusted-proxy.",
+    ),
     "another app": ("--call x:y", "x:y --call", "not accepted"),
     "sockets": ("--sockets=x", "--sockets", "not accepted"),
     "a header that no proxy sends": (

@@ -449,6 +449,9 @@ def test_an_unknown_name_is_one_line(command: str, restauth: Restauth, services:
     no_ids = ("#1", "#0", "#01", "#", "#x", "#-1", "#9" * 30, "#9" + "9" * 18)
     for name in (NAME, "\udcff", "x" * 100_000, *no_ids):
         assert restauth("user", command, name) == refused("There is no such user.")
+    assert restauth("user", command, "12") == refused(
+        "There is no user with the name 12. An id is written '#12', with the quotes."
+    )
 
 
 @pytest.mark.parametrize(
