@@ -14,8 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from restauth import AuthMiddleware, create_app
-from restauth.cli import importer as command_module
-from restauth.cli import main
+from restauth.cli import main, output
 from restauth.core.hasher import Hasher
 from restauth.domain.importer import NO_HASH, RENAMED, NoAccounts, Report
 from restauth.domain.importer import Import as Importing
@@ -578,10 +577,10 @@ def test_columns_of_others_are_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_progress_is_said_once_a_second(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command([])  # so that the next ones have no file to make
     with monkeypatch.context() as patch:
-        patch.setattr(command_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+        patch.setattr(output, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         assert command(MIXED).err == ""
     ticks = itertools.count(1000.0, 0.375)
-    monkeypatch.setattr(command_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     done = command([(number, f"user {number}", PYTHON) for number in range(11, 111)], "--json")
     counts = [int(count) for count in re.findall(r"^restauth: (\d+) rows$", done.err, re.MULTILINE)]
     assert len(counts) == len(done.err.splitlines())
