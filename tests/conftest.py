@@ -39,6 +39,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a skipped test fails the run: nothing that a test needs is missing here",
     )
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="where the services of the tests keep their users",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sqlite(reason): not run with --database postgresql")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not uses_postgres(config):
+        return
+    left_out = [item for item in items if item.get_closest_marker("sqlite")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def uses_postgres(config: pytest.Config) -> bool:
+    return str(config.getoption("--database")) == "postgresql"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -57,6 +79,23 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def database(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_settings_from_outside: None,
+) -> str:
+    """The setting of the test's services, of commands, and of servers: a file or a schema of the
+    test's own."""
+    if not uses_postgres(request.config):
+        return str(tmp_path / "restauth.db")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.url(server.new_schema())
+    monkeypatch.setenv("RESTAUTH_DATABASE", url)
+    return url
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One server for all tests of a run that need one."""
@@ -70,12 +109,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def make_services(tmp_path: Path, clock: Clock) -> Iterator[ServicesFactory]:
-    """Services with any settings as keywords. Two calls share the files, as two processes do."""
+def make_services(tmp_path: Path, database: str, clock: Clock) -> Iterator[ServicesFactory]:
+    """Services with any settings as keywords. Two calls share the users and the keys, as two
+    processes do."""
     made = []
 
     def make(**keywords: object) -> Services:
-        files = {"database": tmp_path / "restauth.db", "key_file": tmp_path / "restauth.keys"}
+        files = {"database": database, "key_file": tmp_path / "restauth.keys"}
         services = build_services(
             settings.load({}, {**files, **keywords}),
             create=True,

@@ -77,6 +77,7 @@ def service(files: Any) -> Iterator[Service]:
 # Start
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_with_no_settings_at_all_the_first_user_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_curl_session_answers_as_the_readme_says(server: Server) -> None:
     assert token
 
 
+@pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_the_operators_session_prints_what_the_page_says(tmp_path: Path) -> None:
     session = example("operating", "console", "restauth user add")
     files: dict[str, Any] = {"database": tmp_path / "restauth.db"}
@@ -340,6 +341,7 @@ def test_the_audit_log_has_the_line_of_the_page(
     assert CLIENT.peer in caplog.text
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_the_commands_of_the_page_import(tmp_path: Path) -> None:
     row = next(iter(CHEAP.values()))
     write_rest_auth_file(tmp_path / "db.sqlite", [(7, "miguel", row.password_hash)])

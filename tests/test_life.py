@@ -367,6 +367,7 @@ def copy_over(directory: Path) -> None:
     (directory / "restauth.db").write_bytes((directory / "backup.db").read_bytes())
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 @pytest.mark.parametrize(
     "change",
     [

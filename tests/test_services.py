@@ -45,6 +45,7 @@ from restauth.storage import private_files
 from restauth.storage.rest_auth_file import open_rest_auth_file
 from restauth.testing import Clock
 from tests.conftest import CHEAPEST, CLIENT, ServicesFactory, basic, bearer, held_hashes
+from tests.databases import look_now
 from tests.domain.actions import (
     NAME,
     ONE_HASH,
@@ -53,7 +54,6 @@ from tests.domain.actions import (
     is_valid,
     issue,
     log_in,
-    look_now,
     register,
     session_of,
     start,
@@ -278,6 +278,7 @@ def test_a_verifier_needs_a_key(here: Settings) -> None:
         build_services(here, create=True)
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_services_let_go_of_the_database_when_their_block_ends(services: Services) -> None:
     write_ahead_log = Path(f"{services.settings.database}-wal")
     with services:
@@ -304,6 +305,7 @@ def test_users_are_imported_and_their_old_hashes_are_measured_at_the_next_start(
         assert sum(work) == 4 * ONE_HASH
 
 
+@pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_a_backup_is_a_database_to_start_from(services: Services, tmp_path: Path) -> None:
     account = register(services)
     services.backup(tmp_path / "copy.db")

@@ -15,20 +15,20 @@ TOO_LONG = ":"  # the canonical form of every longer name; no user can have it
 
 CONTROL_CHARACTERS = "\x00-\x1f\x7f"  # of ASCII, for a character class of a regular expression
 # RFC 7617 section 2: a user-id has no colon and no control character. `#7` is an id to commands.
-# `canonical` turns a lone surrogate into U+FFFD.
+# `canonical` turns lone surrogates and NUL into U+FFFD.
 _IMPOSSIBLE = re.compile(f"^#|[:{CONTROL_CHARACTERS}\x80-\x9f\ud800-\udfff\ufffd]")
 
 
 def canonical(username: str) -> str:
     """`casefold(NFKC(name))`: in this order the result is stable for every code point.
 
-    A lone surrogate (half of a character, which a command line can hold and no database can)
-    becomes U+FFFD. A name that is too long for any user is not normalised.
+    What a command line or a header can hold and no database can (a lone surrogate, which is half of
+    a character, and NUL) becomes U+FFFD. A name that is too long for any user is not normalised.
     """
     if len(username) > MAX_CANONICAL_LENGTH:
         return TOO_LONG
     well_formed = username.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    form = normalize("NFKC", well_formed).casefold()
+    form = normalize("NFKC", well_formed.replace("\0", "\ufffd")).casefold()
     return form if len(form) <= MAX_CANONICAL_LENGTH else TOO_LONG
 
 

@@ -33,19 +33,23 @@ def parse(peer: str) -> IPv4Address | IPv6Address | None:
 
 
 def show(peer: str, port: str = "") -> str:
-    """The one spelling of the address, with a link-local address's zone; any other text as it is,
-    but bounded. `port` is what the server took for the port.
+    """The one spelling of the address, with a link-local address's zone; any other text bounded,
+    and with "?" for what cannot be printed or stored. `port` is what the server took for the port.
 
     waitress takes the end of an unbracketed IPv6 address in a forwarding header for its port: of
     `::ffff:203.0.113.6` it gives the peer `::ffff`, which would be every IPv4 client.
     """
     whole = f"{peer}:{port}"
     candidates = (peer, whole) if not port or port.isdecimal() else (whole, peer)
-    return next(filter(None, map(_show, candidates)), peer[:MAX_LENGTH])
+    return next(filter(None, map(_show, candidates)), None) or _printable(peer[:MAX_LENGTH])
 
 
 @lru_cache(maxsize=1024)  # each request asks, and clients come back
 def _show(peer: str) -> str:
     """The spelling of an address; empty for a text that is none."""
     address = parse(peer)
-    return str(address)[:MAX_LENGTH] if address else ""
+    return _printable(str(address)[:MAX_LENGTH]) if address else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

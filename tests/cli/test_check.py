@@ -21,6 +21,10 @@ from tests.cli.conftest import Restauth
 from tests.key_pairs import PAIRED, need_extra
 
 DAY = 86_400  # seconds
+pytestmark = pytest.mark.sqlite(
+    "what is found on PostgreSQL is for tests/storage/test_postgres_database.py"
+)
+
 DATABASE, RING = "The database ./restauth.db", "The key ring ./restauth.keys"
 
 

@@ -62,6 +62,7 @@ def test_a_value_that_does_not_exist_is_null(restauth: Restauth, services: Servi
     }
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 def test_without_remarks_the_import_is_done(restauth: Restauth, directory: Path) -> None:
     """It makes the database where there is none. Columns of others are named."""
     table = hash_samples.TABLE.replace("id INTEGER", 'email TEXT, "a\x1b" TEXT, id INTEGER')
@@ -89,6 +90,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(restauth: Restauth, directo
     assert restauth("user list") == before
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_a_dry_run_does_not_bring_an_older_database_up_to_date(
     restauth: Restauth,
 ) -> None:

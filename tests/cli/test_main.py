@@ -118,6 +118,7 @@ def test_a_file_that_cannot_be_used_is_one_line(
     assert is_one_line(restauth(words, stdin=b"python"), word, status)
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_a_store_that_another_program_holds_is_one_line_with_the_cause(
     restauth: Restauth, ada: int, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_store_that_another_program_holds_is_one_line_with_the_cause(
     )
 
 
+@pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_a_backup_is_private_and_holds_everything(
     restauth: Restauth, ada: int, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_backup_is_private_and_holds_everything(
     assert restauth("check").out.startswith(f"ok       The database {directory}/copy.db")
 
 
+@pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_a_backup_is_restored_and_old_tokens_are_refused(
     restauth: Restauth, services: Services, ada: int, make_services: ServicesFactory
 ) -> None:
@@ -159,6 +162,7 @@ def test_a_backup_is_restored_and_old_tokens_are_refused(
         assert not is_valid(restored, token)
 
 
+@pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_a_copy_that_cannot_be_restored_is_one_line(restauth: Restauth, services: Services) -> None:
     services.close()
     assert restauth("restore nowhere.db") == refused(
@@ -347,6 +351,7 @@ def test_an_interrupted_command_says_so(directory: Path, services: Services) -> 
     assert screen.endswith("restauth: interrupted\r\n")
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 def test_python_m_is_the_same_command(directory: Path) -> None:
     done = run(directory, "user", "show", "ada")
     assert done.returncode == 1

@@ -42,6 +42,7 @@ def test_the_command_line_says_where_in_the_place_of_the_setting(
     assert is_one_line(restauth("serve"), "RESTAUTH_LISTEN is 'x'", 2)
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 @pytest.mark.parametrize("policy", ["open", "nist"])
 def test_the_announcement_says_where_and_with_which_files_and_policy(
     directory: Path, policy: str

@@ -50,6 +50,7 @@ def is_right(services: Services, password: str) -> bool:
 # Passwords
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 def test_a_new_user_has_an_id_and_files(
     restauth: Restauth, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +455,7 @@ def test_an_unknown_name_is_one_line(command: str, restauth: Restauth, services:
     )
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 @pytest.mark.parametrize(
     "words",
     [

@@ -45,10 +45,11 @@ def test_the_form_of_every_code_point_is_its_own_form() -> None:
     assert [form for form in forms if canonical(form) != form] == []
 
 
-def test_half_a_character_has_a_form_that_a_store_can_hold_and_no_user_can_have() -> None:
-    for name in ("\ud800", "\udfff", "Mi\udcffguel", "\ud83d\udc0e", "\udc0e\ud83d"):
+def test_what_no_store_can_hold_has_a_form_that_one_can_and_no_user_has() -> None:
+    for name in ("\0", "ada\0", "\ud800", "\udfff", "Mi\udcffguel", "\ud83d\udc0e", "\udc0e\ud83d"):
         form = canonical(name)
         form.encode()
+        assert "\0" not in form
         assert "\ufffd" in form
         assert not is_possible(name)
         assert not is_possible(form)

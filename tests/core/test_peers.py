@@ -26,6 +26,7 @@ NO_ADDRESSES = [
     *("", "-", "localhost", "unknown", "_hidden", "203.0.113.6:", "203.0.113.6:x", ":80"),
     *("203.0.113.0/24", "203.0.113.006", "[203.0.113.6", "[]", "[]:99", "[2001:db8::5]:"),
     *("[2001:db8::5]1", "[2001:db8::5]:9x", "2001:db8::g", "\u0662.1.1.1", "1.1.1.1\n", "\ud800"),
+    "a\0b",
 ]  # fmt: skip
 # What waitress gives for an address in X-Forwarded-For: it takes the end of a bare one for a port.
 SPLIT = [
@@ -49,9 +50,9 @@ def test_one_client_has_one_spelling(shown: str) -> None:
 
 
 @pytest.mark.parametrize("peer", NO_ADDRESSES)
-def test_a_text_that_is_no_address_stays_as_it_is(peer: str) -> None:
+def test_a_text_that_is_no_address_stays_as_it_is_but_for_what_cannot_be_printed(peer: str) -> None:
     assert parse(peer) is None
-    assert show(peer) == peer
+    assert show(peer) == "".join(char if char.isprintable() else "?" for char in peer)
 
 
 def test_a_long_text_is_no_address() -> None:
@@ -83,3 +84,4 @@ def test_any_peer_is_shown_within_bounds_and_is_then_the_same_client(peer: str, 
     shown = show(peer, port)
     assert len(shown) <= MAX_LENGTH
     assert show(shown) == shown
+    assert shown.isprintable()  # a database of PostgreSQL takes no NUL and no half of a character

@@ -5,9 +5,6 @@ Rule: an action goes the way of a request, and fails the test when it does not e
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +14,6 @@ from restauth.domain.identification import Identification
 from restauth.errors import BadCredentials, Throttled
 from restauth.records import Account, Caller, Client, IssuedTokens, Session
 from restauth.services import Services
-from restauth.storage.sqlite import SQLite
 from tests.conftest import CHEAPEST, CLIENT
 
 NAME, PASSWORD, WRONG = "miguel", "python", "wrong"
@@ -94,25 +90,6 @@ def session_of(services: Services, token: str) -> Session:
     proof = verify(services, token).proof
     assert isinstance(proof, Session)
     return proof
-
-
-def look_now(services: Services) -> Path:
-    """Let the engine look at its file at the next use, and not only once a second."""
-    engine = services._resources.engine
-    assert isinstance(engine, SQLite)
-    engine._next_look = 0
-    return engine.path
-
-
-@contextmanager
-def without_database(services: Services) -> Iterator[None]:
-    """The file is away, and the engine notices at once."""
-    path = look_now(services)
-    away = path.rename(path.with_suffix(".away"))
-    try:
-        yield
-    finally:
-        away.rename(path)
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

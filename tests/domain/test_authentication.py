@@ -1,10 +1,9 @@
 """Authentication by password: refusals and what they cost, the cache, hashes to renew, races."""
 
 import hmac
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from threading import Event
 from typing import Any
 
@@ -16,7 +15,6 @@ from restauth.core import passwords
 from restauth.errors import BadCredentials, Busy, Refusal, StoreUnavailable, Throttled
 from restauth.records import Account, Client
 from restauth.services import Services, build_services
-from restauth.storage import sqlite
 from restauth.testing import Clock
 from tests.conftest import (
     CHEAPEST,
@@ -26,6 +24,7 @@ from tests.conftest import (
     held_hashes,
     slot_taken,
 )
+from tests.databases import nobody_can_write, without_database
 from tests.domain.actions import (
     NAME,
     ONE_HASH,
@@ -36,7 +35,6 @@ from tests.domain.actions import (
     fail,
     log_in,
     register,
-    without_database,
 )
 
 ELSEWHERE = Client("198.51.100.9", "test")
@@ -306,15 +304,16 @@ def test_a_login_overtaken_by_the_same_password_set_anew_is_refused_and_written_
 
 
 def test_a_store_that_cannot_renew_a_hash_says_so_and_nothing_is_cached(
-    make_services: ServicesFactory, stale: Account, monkeypatch: pytest.MonkeyPatch
+    make_services: ServicesFactory,
+    stale: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    no_patience: None,
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
     services = make_services()
     renew = services._resources.store.renew_password_hash
 
     def renew_in_vain(user_id: int, old_hash: str, new_hash: str) -> bool:
-        with closing(sqlite3.connect(services.settings.database)) as writer:
-            writer.execute("BEGIN IMMEDIATE")
+        with nobody_can_write(services):
             return renew(user_id, old_hash, new_hash)
 
     with monkeypatch.context() as patch:

@@ -518,6 +518,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+@pytest.mark.sqlite("the message is about the files of SQLite")
 def test_the_report_has_a_line_for_each_kind_and_a_dry_run_the_same(
     command: Command, directory: Path
 ) -> None:
@@ -609,6 +610,7 @@ def test_what_cannot_be_imported_is_one_line_and_nothing_made(
         assert command([(5, "ada", PYTHON)], *options).status == 3
 
 
+@pytest.mark.sqlite("it is about the files of SQLite")
 def test_a_dry_run_does_not_bring_an_older_database_up_to_date(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

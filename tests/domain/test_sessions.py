@@ -3,11 +3,8 @@
 Rule: which token is valid is for the tests of `domain.identification`.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +17,7 @@ from restauth.services import Services
 from restauth.storage import sqlite
 from restauth.testing import Clock
 from tests.conftest import CLIENT, ServicesFactory
+from tests.databases import nobody_can_write
 from tests.domain.actions import (
     PASSWORD,
     is_valid,
@@ -388,14 +386,13 @@ def test_a_session_in_use_outlives_any_number_of_new_logins(
 
 
 def test_a_use_that_cannot_be_noted_delays_and_fails_nothing(
-    services: Services, account: Account, clock: Clock, tmp_path: Path
+    services: Services, account: Account, clock: Clock
 ) -> None:
     used = issue(services)
     clock.advance(1)
     for _ in range(60):
         services.sessions.issue(account, CLIENT)
-    with closing(sqlite3.connect(tmp_path / "restauth.db", isolation_level=None)) as stranger:
-        stranger.execute("BEGIN IMMEDIATE")
+    with nobody_can_write(services):
         began = time.monotonic()
         assert all(is_valid(services, used.token) for _ in range(20))
         assert time.monotonic() - began < sqlite.BUSY_TIMEOUT / 1000

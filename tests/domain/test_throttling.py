@@ -3,13 +3,11 @@
 Rule: how long a wait is, is for the tests of `core.throttle`; here stands whom it stops, and when.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -28,9 +26,10 @@ from restauth.errors import (
 )
 from restauth.records import OPERATOR, Account, Client
 from restauth.services import Services
-from restauth.storage import sqlite, store
+from restauth.storage import store
 from restauth.testing import Clock
 from tests.conftest import CLIENT, PUBLIC_CLIENT, ServicesFactory, held_hashes, race, slot_taken
+from tests.databases import nobody_can_write
 from tests.domain.actions import (
     NAME,
     ONE_HASH,
@@ -92,21 +91,7 @@ def counts(services: Services, client: Client, name: str = NAME) -> dict[tuple[s
 
 def rows(services: Services) -> set[tuple[str, str]]:
     """The name and the network of each row, as they are stored."""
-    with closing(sqlite3.connect(services.settings.database)) as reader:
-        return set(reader.execute("SELECT name, peer FROM failures"))
-
-
-@contextmanager
-def nobody_can_write(services: Services) -> Iterator[None]:
-    with closing(sqlite3.connect(services.settings.database)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        yield
-
-
-@pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services that are made from now on wait a millisecond for others who write."""
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
+    return set(services._resources.engine.read("SELECT name, peer FROM failures", {}))
 
 
 @pytest.fixture
@@ -390,8 +375,6 @@ def test_a_name_is_stored_as_a_digest_of_one_length(services: Services) -> None:
     assert digests < stored
     assert {len(name) for name in stored} == {64}
     assert {peer for _, peer in rows(services)} == {"", CLIENT.peer}
-    services.close()  # so that all stands in one file
-    assert b"hunter2" not in Path(services.settings.database).read_bytes().lower()
 
 
 def test_a_flood_of_invented_names_pushes_no_account_out(

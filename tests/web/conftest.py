@@ -1,6 +1,5 @@
 """What the tests of the web layer share: a registered user, raw requests, and stores that fail."""
 
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -74,16 +73,3 @@ def call(
 def give_roles(services: Services, *roles: str) -> None:
     """Give miguel exactly these roles."""
     services.accounts.set_roles(services.accounts.find(1), roles)
-
-
-def take_the_store_away(services: Services) -> None:
-    """A directory stands where the database was."""
-    services._resources.engine.close()
-    database = Path(services.settings.database)
-    database.unlink()
-    database.mkdir()
-
-
-def break_the_store(services: Services) -> None:
-    """A store without one of its tables: only a bug of ours could do that."""
-    services._resources.engine.write("DROP TABLE sessions", {})

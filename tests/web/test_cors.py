@@ -10,8 +10,9 @@ from restauth.settings import load
 from restauth.web.router import ANY_METHOD
 from restauth.web.routes import routes
 from tests.conftest import ServicesFactory, basic, bearer, client_of
+from tests.databases import break_the_store, take_the_store_away
 from tests.documents import read
-from tests.web.conftest import PASSWORD, WRONG, break_the_store, take_the_store_away
+from tests.web.conftest import PASSWORD, WRONG
 
 PAGE, OTHER_PAGE = "https://app.example", "http://localhost:8081"
 PREFLIGHT = {

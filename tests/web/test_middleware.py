@@ -16,6 +16,7 @@ from restauth.web.app import App
 from restauth.web.guard_rules import parse_guard_rules
 from restauth.web.middleware import IDENTITY_KEYS, Guard, remove_identity
 from tests.conftest import ServicesFactory, basic, bearer, client_of
+from tests.databases import take_the_store_away
 from tests.web.conftest import (
     ANONYMOUS,
     HTTPS,
@@ -26,7 +27,6 @@ from tests.web.conftest import (
     code_of,
     credentials,
     give_roles,
-    take_the_store_away,
     token_of,
 )
 

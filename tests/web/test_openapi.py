@@ -30,7 +30,8 @@ from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIE
 from restauth.web.router import ANY_METHOD, Route
 from restauth.web.routes import routes, show_description
 from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of, slot_taken
-from tests.web.conftest import ANONYMOUS, PASSWORD, break_the_store, code_of, take_the_store_away
+from tests.databases import break_the_store, take_the_store_away
+from tests.web.conftest import ANONYMOUS, PASSWORD, code_of
 
 Document = dict[str, Any]
 
