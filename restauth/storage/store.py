@@ -6,9 +6,11 @@ writes cannot come apart. The store decides nothing; it says what it found. Time
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from restauth.errors import StoreUnavailable
 from restauth.records import Account, FailureCount, ImportedUser, Session
 from restauth.storage.engine import Engine, Execute, Row
 
@@ -70,6 +72,7 @@ _FIND_FAILURES = """
     WHERE (name = :name AND peer = '') OR (name = :name AND peer = :network)
         OR (name = '' AND peer = :network)
 """
+_COUNT_FAILURES = "SELECT count(*) FROM failures WHERE is_kept = 0"
 
 
 class Store:
@@ -528,16 +531,29 @@ class Store:
         `is_account` says that an account has the name: then its count is never pushed out.
         """
 
-        def work(execute: Execute) -> Changed:
+        def work(execute: Execute) -> tuple[Changed, bool]:
             found = _failures(execute(_FIND_FAILURES, {"name": name, "network": network}))
             changed = change(found)
             for (row_name, row_peer), count in changed.items():
                 is_kept = is_account and not row_peer
                 _put_failures(execute, row_name, row_peer, count, is_kept=is_kept)
-            _evict_failures(execute, now)
-            return changed
+            return changed, any(count and key not in found for key, count in changed.items())
 
-        return self._transaction(work)
+        changed, has_grown = self._transaction(work)
+        if has_grown:
+            self._bound_failures(now)
+        return changed
+
+    def _bound_failures(self, now: int) -> None:
+        """Keep the table bounded: invented names and peers must not fill the disk.
+
+        In a transaction of its own: one that counts all rows conflicts with each one that adds a
+        row. What was counted stays counted if the store does not answer now.
+        """
+        with suppress(StoreUnavailable):
+            ((rows,),) = self._read(_COUNT_FAILURES, {})
+            if rows > MAX_FAILURES_ROWS:
+                self._transaction(lambda execute: _evict_failures(execute, now))
 
     def reset_failures(self, name: str) -> None:
         """Remove the counts of the name, from everywhere."""
@@ -654,12 +670,11 @@ def _put_failures(
 
 
 def _evict_failures(execute: Execute, now: int) -> None:
-    """Keep the table bounded: invented names and peers must not fill the disk. The oldest rows are
-    found by the index; to sort all of them at each booking would stop the other writers."""
-    rows = execute("SELECT count(*) FROM failures WHERE is_kept = 0", {})
-    excess = rows[0][0] - MAX_FAILURES_ROWS
-    if excess <= 0:
-        return
+    """Remove what is too much, and room for a while. The oldest rows are found by the index; to
+    sort all of them would stop the other writers."""
+    ((rows,),) = execute(_COUNT_FAILURES, {})
+    # Another process may have been quicker.
+    excess = max(0, rows - MAX_FAILURES_ROWS + MAX_FAILURES_ROWS // 100)
     evicted = execute(
         """
         DELETE FROM failures WHERE (name, peer) IN (

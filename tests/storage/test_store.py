@@ -715,6 +715,30 @@ class StoreContract:
         fail(store, "user9", "", now=NOW + 9)
         assert set(counts(engine)) == {("user7", ""), ("user8", ""), ("user9", "")}
 
+    def test_a_full_table_gets_room_for_a_while(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that not each attempt of a flood has to remove a row."""
+        monkeypatch.setattr(limits, "MAX_FAILURES_ROWS", 200)
+        rows = {(f"user{number}", ""): FailureCount(1, NOW + number, 0) for number in range(200)}
+        store.change_failures("user0", PEER, lambda _: rows, NOW)
+        assert len(counts(engine)) == 200
+        fail(store, "invented", "", now=NOW + 300)
+        assert len(counts(engine)) == 198
+        fail(store, "another", "", now=NOW + 300)
+        assert len(counts(engine)) == 199
+
+    def test_what_was_counted_stays_counted_though_no_room_can_be_made(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def give_no_answer(*_: object) -> None:
+            raise StoreUnavailable("gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_read", give_no_answer)
+            fail(store, "susan", "")
+        assert counts(engine) == {("susan", ""): 1}
+
     def test_no_flood_of_names_pushes_out_the_count_of_an_account(
         self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
