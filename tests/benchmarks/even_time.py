@@ -1,6 +1,6 @@
 """Whether the time of a refused login tells its cause: unknown, wrong, locked, cheap, old.
 
-    python tests/benchmarks/even_time.py [LOGINS]
+    python -m tests.benchmarks.even_time [LOGINS]
 
 Logins of all kinds in turns, in process and at real cost; it prints the median of each kind, the
 unknown name's being 1.

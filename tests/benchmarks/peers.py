@@ -1,8 +1,10 @@
-"""The same token request in other frameworks: read the header, verify with PyJWT, load the user
-from SQLite, answer JSON.
+"""The same request in other frameworks: read the header, verify the token with PyJWT, load the user
+from SQLite, answer JSON; and 401 to a refused token.
 
-Run as `python peers.py NAME`, it prints the CPU microseconds of a request for each line that it
-reads: so that the one who asks decides who runs when.
+Rule: it imports only what stands in the environment of the peers, which runs it as a program.
+`peers.py serve NAME THREADS` serves one by waitress and prints its credentials; `peers.py call NAME
+KIND REQUESTS` prints the CPU microseconds of a request for each line that it reads, so that the one
+who asks decides who runs when.
 """
 
 import io
@@ -15,13 +17,20 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
-REQUESTS = 2000  # for each line
 SECRET = "a secret of the benchmark, of 32 bytes and more"
+GREETING = {"data": "Hello, miguel!"}
 Wsgi = Callable[..., Any]
+
+
+class Peer(NamedTuple):
+    """An application, and the Authorization headers to send: by their kind."""
+
+    app: Wsgi
+    headers: dict[str, str]
 
 
 def _database() -> sqlite3.Connection:
@@ -32,17 +41,44 @@ def _database() -> sqlite3.Connection:
     return connection
 
 
-def _username(connection: sqlite3.Connection, header: str) -> str:
-    claims = jwt.decode(header.removeprefix("Bearer "), SECRET, algorithms=["HS256"])
+def _username(connection: sqlite3.Connection, header: str) -> str | None:
+    """None for a refused token."""
+    try:
+        claims = jwt.decode(header.removeprefix("Bearer "), SECRET, algorithms=["HS256"])
+    except jwt.InvalidTokenError:
+        return None
     row = connection.execute("SELECT username FROM users WHERE id = ?", (claims["id"],)).fetchone()
     return str(row[0])
 
 
-def _token() -> str:
-    return jwt.encode({"id": 1, "exp": time.time() + 3600}, SECRET, algorithm="HS256")
+def _peer(app: Wsgi, authorization: Callable[[str], str] = "Bearer {}".format) -> Peer:
+    token = jwt.encode({"id": 1, "exp": time.time() + 36_000}, SECRET, algorithm="HS256")
+    return Peer(app, {"token": authorization(token), "refused": authorization(_forge(token))})
 
 
-def falcon() -> tuple[Wsgi, str]:
+def _forge(token: str) -> str:
+    """The token with another signature of the same length."""
+    signed, _, signature = token.rpartition(".")
+    return f"{signed}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+
+
+def _basic(username: str, password: str = "") -> str:
+    return "Basic " + b64encode(f"{username}:{password}".encode()).decode()
+
+
+def hello() -> Peer:
+    """What the server alone costs: it reads no header."""
+    body = json.dumps(GREETING).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+
+    def app(_: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", headers)
+        return [body]
+
+    return _peer(app)
+
+
+def falcon() -> Peer:
     import falcon as framework
 
     connection = _database()
@@ -50,14 +86,16 @@ def falcon() -> tuple[Wsgi, str]:
     class Resource:
         def on_get(self, request: Any, response: Any) -> None:
             name = _username(connection, request.get_header("Authorization"))
+            if name is None:
+                raise framework.HTTPUnauthorized
             response.media = {"data": f"Hello, {name}!"}
 
     app = framework.App()
     app.add_route("/api/resource", Resource())
-    return app, f"Bearer {_token()}"
+    return _peer(app)
 
 
-def bottle() -> tuple[Wsgi, str]:
+def bottle() -> Peer:
     import bottle as framework
 
     connection = _database()
@@ -66,12 +104,14 @@ def bottle() -> tuple[Wsgi, str]:
     @app.get("/api/resource")
     def resource() -> dict[str, str]:
         name = _username(connection, framework.request.get_header("Authorization"))
+        if name is None:
+            raise framework.HTTPError(401)
         return {"data": f"Hello, {name}!"}
 
-    return app, f"Bearer {_token()}"
+    return _peer(app)
 
 
-def seed() -> tuple[Wsgi, str]:
+def seed() -> Peer:
     """REST-auth's own stack: Flask, Flask-SQLAlchemy, Flask-HTTPAuth, as its README uses them."""
     from flask import Flask, g, jsonify
     from flask_httpauth import HTTPBasicAuth
@@ -94,7 +134,10 @@ def seed() -> tuple[Wsgi, str]:
 
     @auth.verify_password
     def verify(token: str, _: str) -> bool:
-        claims = jwt.decode(token, SECRET, algorithms=["HS256"])
+        try:
+            claims = jwt.decode(token, SECRET, algorithms=["HS256"])
+        except jwt.InvalidTokenError:
+            return False
         g.user = db.session.get(User, claims["id"])
         return g.user is not None
 
@@ -103,50 +146,81 @@ def seed() -> tuple[Wsgi, str]:
     def resource() -> Any:
         return jsonify({"data": f"Hello, {g.user.username}!"})
 
-    return app, "Basic " + b64encode(f"{_token()}:x".encode()).decode()
+    return _peer(app, _basic)
 
 
-def restauth() -> tuple[Wsgi, str]:
+def restauth() -> Peer:
+    """With the password too: from the second request on, no hash is computed."""
     from restauth import Service
 
     folder = Path(tempfile.mkdtemp())
     service = Service(database=folder / "a.db", key_file=folder / "a.keys", bcrypt_rounds=10)
-    user = service.add_user("miguel", "python")
-    return service.app, f"Bearer {service.issue_token(user.id).token}"
+    token = service.issue_token(service.add_user("miguel", "python").id).token
+    return Peer(service.app, restauth_headers(token))
 
 
-def restauth_password() -> tuple[Wsgi, str]:
-    """The password itself on every request: from the second on, no hash is computed."""
-    app, _ = restauth()
-    return app, "Basic " + b64encode(b"miguel:python").decode()
+def restauth_headers(token: str) -> dict[str, str]:
+    """Those of the user `miguel` with the password `python`."""
+    return {
+        "token": f"Bearer {token}",
+        "refused": f"Bearer {_forge(token)}",
+        "password": _basic("miguel", "python"),
+    }
 
 
-def main() -> None:
-    logging.disable()
-    app, header = globals()[sys.argv[1]]()
+PEERS = {"hello": hello, "falcon": falcon, "bottle": bottle, "seed": seed, "restauth": restauth}
+
+
+def serve(name: str, threads: str) -> None:
+    """Serve on any free port until it is killed; print the headers and the address."""
+    from waitress.server import create_server
+
+    app, headers = PEERS[name]()
+    server: Any = create_server(
+        app, host="127.0.0.1", port=0, threads=int(threads), ident=None, connection_limit=200
+    )
+    print(json.dumps(headers))
+    print(f"http://127.0.0.1:{server.effective_port}", flush=True)
+    server.run()
+
+
+def call(name: str, kind: str, requests: str) -> None:
+    """Answer so many requests in process for each line that is read."""
+    app, headers = PEERS[name]()
     environ = {
         "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/api/resource",
         "QUERY_STRING": "", "SERVER_NAME": "localhost", "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost",
-        "HTTP_AUTHORIZATION": header, "wsgi.version": (1, 0), "wsgi.url_scheme": "http",
+        "HTTP_AUTHORIZATION": headers[kind], "wsgi.version": (1, 0), "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }  # fmt: skip
+    status = ""
+
+    def start_response(line: str, *_: Any) -> None:
+        nonlocal status
+        status = line[:3]
 
     def request() -> bytes:
-        answer = app(dict(environ, **{"wsgi.input": io.BytesIO()}), lambda *_: None)
+        answer = app(dict(environ, **{"wsgi.input": io.BytesIO()}), start_response)
         body = b"".join(answer)
         if hasattr(answer, "close"):
             answer.close()
         return body
 
-    assert json.loads(request()) == {"data": "Hello, miguel!"}
+    body = request()
+    if kind == "refused":
+        assert status == "401", (name, status)
+    else:
+        assert (status, json.loads(body)) == ("200", GREETING), (name, status, body)
     for _ in sys.stdin:
         start = time.process_time()
-        for _ in range(REQUESTS):
+        for _ in range(int(requests)):
             request()
-        print((time.process_time() - start) / REQUESTS * 1e6, flush=True)
+        print((time.process_time() - start) / int(requests) * 1e6, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    logging.disable()
+    commands: dict[str, Callable[..., None]] = {"serve": serve, "call": call}
+    commands[sys.argv[1]](*sys.argv[2:])
