@@ -58,7 +58,7 @@ def main() -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("--short", action="store_true", help="a trial of some seconds")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--picture", type=Path, help="where the SVG file goes")
     arguments = parser.parse_args()
     size = Size(1, 0.1, 100) if arguments.short else Size(arguments.rounds, 1, 2000)

@@ -1,8 +1,7 @@
 """The table of ratios and the picture, from samples.
 
 Rule: it measures nothing. A ratio is taken within one round, in which both sides ran one after the
-other; so load of other programs on the machine touches both. Medians, and the middle half: a round
-in which another program took the machine says nothing.
+other; so load of other programs on the machine touches both.
 """
 
 from collections import defaultdict
@@ -67,7 +66,7 @@ COMPARISONS = (
 def markdown(samples: Samples) -> str:
     """A row for each comparison of which both sides were measured."""
     lines = [
-        "| measured | of | against | medians | ratio (middle half) | goal |",
+        "| measured | of | against | medians | ratio (lowest to highest) | goal |",
         "|---|---|---|---:|---:|---:|",
     ]
     for measure, subject, other, goal in COMPARISONS:
@@ -75,21 +74,13 @@ def markdown(samples: Samples) -> str:
         if not left or not right:
             continue
         ratios = [a / b for a, b in zip(left, right, strict=True)]
-        low, high = middle_half(ratios)
-        spread = f"{_short(low)} to {_short(high)}"
+        spread = f"{_short(min(ratios))} to {_short(max(ratios))}"
         lines.append(
             f"| {measure} | {_title(subject)} | {_title(other)} "
             f"| {_short(median(left))} : {_short(median(right))} "
             f"| **{_short(median(ratios))}** ({spread}) | {goal} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def middle_half(values: list[float]) -> tuple[float, float]:
-    """The lowest and the highest without the quarter that is lowest and the one that is highest."""
-    ordered = sorted(values)
-    cut = len(ordered) // 4
-    return ordered[cut], ordered[-1 - cut]
 
 
 def _title(subject: str) -> str:
@@ -114,20 +105,21 @@ text { font: 14px sans-serif; fill: #222 }
 @media (prefers-color-scheme: dark) {
   text { fill: #eee }
   .bar { fill: #6f7d8f }
+  .ours { fill: #4da3ff }
   .spread { stroke: #eee }
 }
 """
 
 
 def picture(samples: Samples) -> str:
-    """Bars of the token request as SVG: the median, and a line along the middle half."""
+    """Bars of the token request as SVG: the median, and a line from the lowest to the highest."""
     parts: list[str] = []
     y = 20
     for measure in (RATE.format(FEW), RATE.format(MANY), P99.format(MANY), IN_PROCESS):
         parts.append(f'<text class="title" x="8" y="{y}">Token request: {escape(measure)}</text>')
         y += 12
         bars = {name: samples[measure][f"{name} token"] for name in NAMES}
-        longest = max(middle_half(values)[1] for values in bars.values() if values)
+        longest = max(max(values) for values in bars.values() if values)
         scale = (_WIDTH - _LEFT - 80) / longest
         for name, values in sorted(bars.items(), key=lambda bar: median(bar[1] or [0])):
             if values:
@@ -144,7 +136,7 @@ def picture(samples: Samples) -> str:
 
 def _bar(name: str, values: list[float], y: int, scale: float) -> list[str]:
     value, middle, text_y = median(values), y + _BAR / 2, y + 14
-    low, high = (_LEFT + end * scale for end in middle_half(values))
+    low, high = (_LEFT + end * scale for end in (min(values), max(values)))
     kind = "bar ours" if name == "restauth" else "bar"
     return [
         f'<text x="{_LEFT - 8}" y="{text_y}" text-anchor="end">{escape(NAMES[name])}</text>',
