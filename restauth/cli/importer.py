@@ -10,7 +10,6 @@ from pathlib import Path
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import Progress, printable, remark, say
 from restauth.domain import importer
-from restauth.errors import UnusableStore
 from restauth.services import build_hasher, build_services
 from restauth.settings import Settings
 from restauth.storage import engines
@@ -55,9 +54,7 @@ def _try(settings: Settings, source: RestAuthFile, skip_renamed: bool) -> import
             users = importer.Import(staging, build_hasher(settings))
             users.check(source, importer.NoAccounts(), Progress())
             return users.report
-    if not engines.is_up_to_date(settings.database):  # opening it would change it
-        shown = engines.show(settings.database)
-        raise UnusableStore(f"The next start brings {shown} up to date: start restauth first.")
+    engines.require_up_to_date(settings.database)
     with build_services(settings, create=False) as services:
         return services.import_users(source, Progress(), dry_run=True, skip_renamed=skip_renamed)
 

@@ -17,6 +17,7 @@ from restauth.cli import check, docs, importer, keys, serve, users
 from restauth.cli.command import Arguments, Commands, add_command, load_settings, open_services
 from restauth.cli.output import Progress, discard_output, log_to_remarks, print_table, remark, say
 from restauth.errors import InvalidSetting, RestauthError, Unavailable
+from restauth.storage import engines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="the key ring is managed from outside, and its keys were revoked there before",
     )
     copy = add_command(
-        commands, "copy", _copy, "copy everything to another database, which has to be new"
+        commands,
+        "copy",
+        _copy,
+        "copy everything to another database, which has to be new; stop the server first",
     )
     copy.add_argument(
         "--to",
@@ -119,12 +123,18 @@ def _restore(arguments: Arguments) -> int:
 
 def _copy(arguments: Arguments) -> int:
     target = load_settings(database=arguments.to).database
+    source = load_settings().database
+    engines.require_up_to_date(source)  # it is only read
     with open_services() as services:
         counts = services.copy(target, Progress())
         key_file = services.settings.key_file
     rows = ", ".join(f"{count} {table}" for table, count in counts.items() if count)
     say(f"Copied to {settings.without_secret(target)}, and compared: {rows or 'no rows'}.")
     say(f"The key ring {key_file} is not copied: the service there needs the same one.")
+    say(
+        f"What is written to {settings.without_secret(source)} after the copy began is not in it: "
+        "the server has to be stopped before."
+    )
     return 0
 
 

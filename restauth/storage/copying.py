@@ -54,7 +54,9 @@ def _copy(
 ) -> dict[str, int]:
     if any(next(_pages(write, table), ()) for table in TABLES) or target.last_id(write):
         raise UnusableStore("The target is not empty: a copy replaces no rows.")
-    _count_on(write, source.last_id(read))
+    last_id = source.last_id(read)
+    if last_id:  # its user may have been deleted
+        target.set_last_id(write, last_id)
     counts: dict[str, int] = {}
     written = 0
     for table, (_, columns) in TABLES.items():
@@ -95,17 +97,3 @@ def _pages(read: Execute, table: str) -> Iterator[list[Row]]:
         if len(page) < PAGE:
             return
         last = dict(zip(names, page[-1], strict=False))
-
-
-def _count_on(write: Execute, last_id: int) -> None:
-    """Let new ids go on behind `last_id`, whose user may have been deleted: each engine remembers
-    the highest id that was in the table."""
-    if last_id:
-        write(
-            """
-            INSERT INTO users (id, username, canonical_username, password_hash, created_at)
-            VALUES (:id, '!', '!', '!', 0)
-            """,
-            {"id": last_id},
-        )
-        write("DELETE FROM users WHERE id = :id", {"id": last_id})

@@ -52,6 +52,10 @@ class Engine(Protocol):
     def last_id(self, execute: Execute) -> int:
         """The highest id that a user has or ever had, as it is for `execute`; 0 if none had one."""
 
+    def set_last_id(self, execute: Execute, number: int) -> None:
+        """Give the next user a higher id than `number`, in a database that has given none. It is
+        undone with the transaction of `execute`."""
+
     def ping(self) -> None:
         """Return if the database is in its place and takes writes. No row changes, and no other
         writer is waited for. Raises StoreUnavailable."""

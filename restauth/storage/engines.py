@@ -5,7 +5,6 @@ Rule: the one file that knows the engines by name. All other code knows the cont
 What PostgreSQL needs is imported for such a URL alone.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -79,6 +78,14 @@ def is_up_to_date(database: str) -> bool:
     return sqlite_file.is_up_to_date(Path(database))
 
 
+def require_up_to_date(database: str) -> None:
+    """Return if there is no such database, or opening it changes no table. Raises UnusableStore."""
+    if exists(database) and not is_up_to_date(database):
+        raise UnusableStore(
+            f"The next start brings {show(database)} up to date: start restauth first."
+        )
+
+
 def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
     """Put a copy in the place of the database. `before` is called when nothing but the replacement
     is left to do. Raises UnusableStore, UnusableFile; then nothing was replaced."""
@@ -95,22 +102,14 @@ def copy(source: Engine, target: str, progress: Callable[[int], None]) -> dict[s
     database without rows. Raises UnusableStore, StoreUnavailable; then no new file is left, and no
     row was written."""
     if is_postgres(target):
+        require_up_to_date(target)
         with closing(open_engine(target, create=True)) as engine:
             return copying.copy(source, engine, progress)
-    part = f"{target}.part"
-    for name in (target, part):
-        if os.path.lexists(name):
-            raise UnusableStore(f"There is a file {show(name)}: a copy replaces none.")
-    try:
-        with closing(open_engine(part, create=True)) as engine:
-            counts = copying.copy(source, engine, progress)
-        os.link(part, target)  # unlike a renaming, it replaces no file
-    except OSError as error:
-        raise UnusableStore(f"{show(target)} cannot be made: {error.strerror}.") from None
-    finally:
-        for suffix in ("", "-wal", "-shm"):
-            Path(part + suffix).unlink(missing_ok=True)
-    return counts
+    with (
+        sqlite_restore.new_database(Path(target)) as part,
+        closing(open_engine(str(part), create=True)) as engine,
+    ):
+        return copying.copy(source, engine, progress)
 
 
 def check_modes(database: str) -> Iterator[Finding]:

@@ -267,6 +267,12 @@ class PostgreSQL:
         )
         return int(number)
 
+    def set_last_id(self, execute: Execute, number: int) -> None:
+        """As the contract says. A transaction that is undone leaves a counter where it has come to,
+        unless it has restarted it before."""
+        execute("ALTER TABLE users ALTER COLUMN id RESTART", {})
+        execute("SELECT setval(pg_get_serial_sequence('users', 'id'), :number)", {"number": number})
+
     def ping(self) -> None:
         """As the contract says: no connection leads to a server that takes no writes."""
         self.read("SELECT 1", {})

@@ -153,6 +153,12 @@ class SQLite:
         )
         return int(number)
 
+    def set_last_id(self, execute: Execute, number: int) -> None:
+        """As the contract says."""
+        execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES ('users', :number)", {"number": number}
+        )
+
     def ping(self) -> None:
         """As the contract says. Anyone may ask for it, so there is one trial a second at most."""
         self._next_look = 0

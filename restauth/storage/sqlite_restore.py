@@ -1,4 +1,4 @@
-"""Put a copy in the place of the SQLite database.
+"""Put a copy in the place of the SQLite database, or a new one where there is none.
 
 Rule: whatever happens, there is one whole database at the end: the one before, or the copy. It is
 replaced as a file and never written to, so a process that still has the old one open can do the new
@@ -34,6 +34,29 @@ def restore(path: Path, copy: Path, before: Callable[[], None]) -> None:
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableFile(f"{copy} cannot be restored to {path}: {reason}.") from None
+
+
+@contextmanager
+def new_database(path: Path) -> Iterator[Path]:
+    """The name of a database to write and close. When it is whole, it gets the name `path`, and it
+    replaces no file. Raises UnusableStore; then no file is left."""
+    part = path.with_name(f"{path.name}.part")
+    for name in (path, *_files_beside(path), part):  # an older WAL would be taken for the new one's
+        if os.path.lexists(name):
+            raise UnusableStore(f"There is a file {name.absolute()}: a copy replaces none.")
+    try:
+        yield part
+        if any(name.exists() for name in _files_beside(part)):  # not all rows are in the file
+            raise UnusableStore(
+                f"{path.absolute()} cannot be made: the disk is full, or a program reads {part}."
+            )
+        os.link(part, path)  # unlike a renaming, it replaces no file
+        _sync(path.absolute().parent)
+    except OSError as error:
+        raise UnusableStore(f"{path.absolute()} cannot be made: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+        _remove_wal(part)
 
 
 def _refuse_place(place: Path, copy: Path) -> None:
@@ -95,9 +118,13 @@ def _unused(place: Path) -> Iterator[None]:
         yield
 
 
+def _files_beside(place: Path) -> list[Path]:
+    return [place.with_name(place.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
 def _remove_wal(place: Path) -> None:
-    for suffix in ("-wal", "-shm", "-journal"):
-        place.with_name(place.name + suffix).unlink(missing_ok=True)
+    for name in _files_beside(place):
+        name.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

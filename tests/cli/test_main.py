@@ -14,7 +14,7 @@ from restauth import __version__
 from restauth.services import Services
 from restauth.settings import NAMES
 from restauth.storage import sqlite
-from restauth.storage.schema import APPLICATION_ID
+from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 from tests.cli.conftest import NAME, Restauth, is_one_line, refused
 from tests.conftest import ServicesFactory
 from tests.domain.actions import is_valid, issue
@@ -196,6 +196,7 @@ def test_a_copy_is_served_with_the_same_keys(
     done = restauth("copy --to new.db")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("Copied to new.db, and compared: 1 users, 1 sessions.\nThe key ring")
+    assert "What is written to restauth.db after the copy began is not in it" in done.out
     assert restauth("copy --to new.db") == refused(
         f"There is a file {os.getcwd()}/new.db: a copy replaces none."
     )
@@ -208,6 +209,18 @@ def test_a_copy_is_served_with_the_same_keys(
 def test_a_copy_of_no_users_says_so(restauth: Restauth, services: Services) -> None:
     assert restauth("copy --to new.db").out.startswith("Copied to new.db, and compared: no rows.\n")
     assert restauth("copy --to mysql://a:secret@b/c").err.count("secret") == 0
+
+
+def test_a_copy_does_not_bring_its_source_up_to_date(restauth: Restauth) -> None:
+    with closing(sqlite3.connect("restauth.db")) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+    before = Path("restauth.db").read_bytes()
+    assert is_one_line(restauth("copy --to new.db"), "start restauth first")
+    assert Path("restauth.db").read_bytes() == before
+    assert not Path("new.db").exists()
 
 
 # Settings

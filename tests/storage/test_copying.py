@@ -1,7 +1,8 @@
 """Copies between engines: all rows, the ids that go on, and a target that is left as it was."""
 
+import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,9 @@ def test_a_target_that_is_not_empty_is_left_alone(
     assert everything(target) == before
 
 
-def test_a_copy_that_is_interrupted_leaves_nothing(source: Engine, open_target: Open) -> None:
+def test_a_copy_that_is_interrupted_leaves_nothing_and_is_repeated(
+    source: Engine, open_target: Open
+) -> None:
     def interrupt(written: int) -> None:
         if written > 5:
             raise KeyboardInterrupt
@@ -120,6 +123,9 @@ def test_a_copy_that_is_interrupted_leaves_nothing(source: Engine, open_target: 
     with pytest.raises(KeyboardInterrupt):
         copy(source, target, interrupt)
     assert not any(everything(target))
+    assert target.last_id(target.read) == 0
+    copy(source, target, lambda _: None)
+    assert everything(target) == everything(source)
 
 
 def test_rows_that_are_not_kept_as_they_are_undo_the_copy(
@@ -143,11 +149,14 @@ def test_by_name_a_new_file_or_an_empty_database_is_filled(
     counts = engines.copy(source, url, print)
     with closing(engines.open_engine(url, create=False)) as engine:
         assert engines.copy(engine, str(back), print) == counts
-    assert engines.is_up_to_date(str(back))
+    with closing(engines.open_engine(str(back), create=False)) as engine:
+        assert everything(engine) == everything(source)
+        assert engine.last_id(engine.read) == source.last_id(source.read)
     assert mode(back) == 0o600
     path.with_name("begun.part").touch()
+    path.with_name("gone-wal").touch()
     kept = sorted(path.parent.iterdir())
-    for target in ("back", "begun", "nowhere/target"):
+    for target in ("back", "begun", "gone", "nowhere/target"):
         with pytest.raises(UnusableStore):
             engines.copy(source, str(path.parent / target), print)
     with pytest.raises(UnusableStore, match="not empty"):
@@ -163,3 +172,29 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(source: Engine, path: Pat
         engines.copy(source, str(path), appear)
     assert path.read_text() == "precious"
     assert list(path.parent.glob("*.part*")) == []
+
+
+def test_a_file_that_does_not_hold_all_rows_is_not_kept(source: Engine, path: Path) -> None:
+    """While another program has the file open, the rows stay in the WAL; so they do on a full
+    disk."""
+    with ExitStack() as stack:
+
+        def look(_: int) -> None:
+            reader = stack.enter_context(closing(sqlite3.connect(f"{path}.part")))
+            reader.execute("SELECT count(*) FROM users").fetchall()
+
+        with pytest.raises(UnusableStore, match="a program reads"):
+            engines.copy(source, str(path), look)
+    assert list(path.parent.glob(f"{path.name}*")) == []
+
+
+def test_a_target_of_an_older_version_is_not_changed(
+    source: Engine, postgres: PostgresServer
+) -> None:
+    schema = postgres.new_schema()
+    url = postgres.url(schema)
+    engines.open_engine(url, create=True).close()
+    postgres.execute("UPDATE restauth_schema SET version = 1", schema)
+    with pytest.raises(UnusableStore, match="start restauth first"):
+        engines.copy(source, url, print)
+    assert postgres.execute("SELECT version FROM restauth_schema", schema) == [(1,)]

@@ -178,6 +178,20 @@ class EngineContract:
         engine.write("DELETE FROM users WHERE username = 'susan'", {})
         assert engine.last_id(engine.read) == 2
 
+    def test_the_last_id_is_set_and_undone_with_its_transaction(self, engine: Engine) -> None:
+        def fail(execute: Execute) -> None:
+            engine.set_last_id(execute, 7)
+            add(execute, "ada")
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            engine.transaction(fail)
+        assert engine.last_id(engine.read) == 0
+        engine.transaction(lambda execute: engine.set_last_id(execute, 7))
+        assert engine.last_id(engine.read) == 7
+        add(engine.write, "ada")
+        assert engine.read("SELECT id FROM users", {}) == [(8,)]
+
     def test_the_identity_is_that_of_the_database(
         self, engine: Engine, other: Engine, open_engine: OpenEngine
     ) -> None:

@@ -43,6 +43,7 @@ class Wrapper:
         self.write_if_free, self.ping = engine.write_if_free, engine.ping
         self.backup, self.close = engine.backup, engine.close
         self.snapshot, self.last_id = engine.snapshot, engine.last_id
+        self.set_last_id = engine.set_last_id
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         return self.inner.transaction(work)
