@@ -32,7 +32,7 @@ class PostgresServer:
     """A server on a Unix socket in `directory`, which belongs to `user`."""
 
     def __init__(self, programs: Path, directory: Path, user: int | None) -> None:
-        self._programs, self._directory, self._user = programs, directory, user
+        self.programs, self._directory, self._user = programs, directory, user
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"test{number}" for number in count(1))
         subprocess.run(
@@ -62,7 +62,7 @@ class PostgresServer:
             "max_connections": "200",
             **options,
         }
-        command = [str(self._programs / "postgres"), "-D", str(self._directory / "data")]
+        command = [str(self.programs / "postgres"), "-D", str(self._directory / "data")]
         settings = (f"--{name}={value}" for name, value in options.items())
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(

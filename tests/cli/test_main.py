@@ -1,6 +1,8 @@
 """The command `restauth`: its grammar, its exit statuses, and how it ends when it cannot go on."""
 
+import json
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -8,6 +10,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from restauth import __version__
@@ -15,9 +18,11 @@ from restauth.services import Services
 from restauth.settings import NAMES
 from restauth.storage import sqlite
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
-from tests.cli.conftest import NAME, Restauth, is_one_line, refused
+from tests.cli.conftest import NAME, PASSWORD, Restauth, is_one_line, refused
 from tests.conftest import ServicesFactory
+from tests.documents import example
 from tests.domain.actions import is_valid, issue
+from tests.postgres import PostgresServer, run_server
 from tests.processes import PATIENCE, RESTAUTH, converse, environ, run
 
 # Wrong usage
@@ -162,6 +167,45 @@ def test_a_backup_is_restored_and_old_tokens_are_refused(
         assert not is_valid(restored, token)
 
 
+def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
+    restauth: Restauth, make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_server() as server:  # of its own: a role is a role of all databases
+
+        def url(user: str, database: str) -> str:
+            return server.url(user=user).replace("/postgres?", f"/{database}?")
+
+        def sh(commands: str) -> None:
+            ours = re.sub(
+                r"postgresql://(\w+)@db\.example\.org/(\w+)", lambda at: url(*at.groups()), commands
+            )
+            path = f"{server.programs}:{os.environ['PATH']}"
+            subprocess.run(["sh", "-ec", ours], check=True, env={**os.environ, "PATH": path})
+
+        server.execute("CREATE DATABASE restauth")
+        with psycopg.connect(url("postgres", "restauth")) as connection:
+            connection.execute(example("scaling", "sql").encode())
+        make_services(database=url("restauth_owner", "restauth")).close()
+        with closing(make_services(database=url("restauth", "restauth"))) as services:
+            ada = services.accounts.register(NAME, PASSWORD)
+            token = issue(services, NAME).token
+            sh(example("scaling", "sh", "pg_dump"))
+            services.accounts.lock(services.accounts.find(ada))
+            assert not is_valid(services, token)
+
+        restoring, revoking = example("scaling", "sh", "pg_restore").split("restauth key", 1)
+        sh(restoring)
+        restored = url("restauth", "restauth_restored")
+        monkeypatch.setenv("RESTAUTH_DATABASE", restored)
+        with closing(make_services(database=restored)) as services:
+            assert is_valid(services, token)  # the lock is not in the copy
+            assert restauth(f"key {revoking}").status == 0
+        with closing(make_services(database=restored)) as services:
+            assert not is_valid(services, token)
+            assert services.accounts.find(ada).username == NAME
+            assert services.accounts.register("susan", PASSWORD) > ada
+
+
 @pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")
 def test_a_copy_that_cannot_be_restored_is_one_line(restauth: Restauth, services: Services) -> None:
     services.close()
@@ -209,6 +253,20 @@ def test_a_copy_is_served_with_the_same_keys(
 def test_a_copy_of_no_users_says_so(restauth: Restauth, services: Services) -> None:
     assert restauth("copy --to new.db").out.startswith("Copied to new.db, and compared: no rows.\n")
     assert restauth("copy --to mysql://a:secret@b/c").err.count("secret") == 0
+
+
+def test_a_copy_to_postgresql_shows_no_password(
+    restauth: Restauth, ada: int, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTAUTH_AUDIT_LOG", "audit.log")
+    url = postgres.url(postgres.new_schema(), password="hunter2")
+    done = restauth("copy --to", url)
+    assert done.out.startswith("Copied to postgresql:///postgres, and compared: 1 users.\n")
+    again = restauth("copy --to", url)
+    assert again == refused("The target is not empty: a copy replaces no rows.")
+    log = Path("audit.log").read_text()
+    assert json.loads(log)["to"] == "postgresql:///postgres"
+    assert "hunter2" not in done.out + done.err + log
 
 
 def test_a_copy_does_not_bring_its_source_up_to_date(restauth: Restauth) -> None:
