@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from restauth.services import Services
 from restauth.settings import NAMES
 from restauth.storage import sqlite
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
+from restauth.testing import Clock
 from tests.cli.conftest import NAME, PASSWORD, Restauth, is_one_line, refused
 from tests.conftest import ServicesFactory
 from tests.documents import example
@@ -168,8 +170,12 @@ def test_a_backup_is_restored_and_old_tokens_are_refused(
 
 
 def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
-    restauth: Restauth, make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+    restauth: Restauth,
+    make_services: ServicesFactory,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    clock.now = int(time.time())  # a command has no other clock
     with run_server() as server:  # of its own: a role is a role of all databases
 
         def url(user: str, database: str) -> str:
@@ -190,6 +196,7 @@ def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
             ada = services.accounts.register(NAME, PASSWORD)
             token = issue(services, NAME).token
             sh(example("scaling", "sh", "pg_dump"))
+            assert stat.S_IMODE(Path("restauth.dump").stat().st_mode) == 0o600
             services.accounts.lock(services.accounts.find(ada))
             assert not is_valid(services, token)
 
