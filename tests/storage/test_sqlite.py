@@ -112,6 +112,7 @@ def test_every_connection_of_the_pool_has_the_pragmas(engine: SQLite) -> None:
 
 def test_a_reader_waits_only_where_it_may(engine: SQLite, impatient: None) -> None:
     index = f"{engine.path}-shm"
+    assert names(engine.read) == ["miguel"]  # so a connection to read is open
     with subprocess.Popen(
         [sys.executable, "-c", RECOVERING, index], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
