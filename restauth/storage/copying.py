@@ -5,35 +5,14 @@ ends only when the target gives back what the source gave. The target has to be 
 replaced. Memory is bounded.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 from restauth.errors import UnusableStore
 from restauth.storage.engine import Engine, Execute, Row
+from restauth.storage.schema import TABLES
 
 PAGE = 1000  # rows that are read at once
-
-# Each table with its columns, of which so many are the key. A row comes after those it refers to.
-TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
-    "users": (
-        1,
-        (
-            *("id", "username", "canonical_username", "password_hash", "created_at", "locked_at"),
-            *("roles", "password_version"),
-        ),
-    ),
-    "sessions": (
-        1,
-        (
-            *("id", "user_id", "created_at", "last_used_at", "expires_at", "refresh_counter"),
-            *("rotated_at", "renewable_until", "peer", "user_agent"),
-        ),
-    ),
-    "reset_codes": (1, ("user_id", "selector", "secret_digest", "expires_at")),
-    "failures": (2, ("name", "peer", "count", "counted_from", "blocked_until", "is_kept")),
-    "old_hashes": (1, ("kind", "work", "sample")),
-    "rotations": (2, ("session_id", "rotated_at", "counter")),
-}
 
 
 def copy(source: Engine, target: Engine, progress: Callable[[int], None]) -> dict[str, int]:

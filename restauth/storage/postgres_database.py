@@ -14,7 +14,7 @@ from restauth.errors import StoreUnavailable, UnusableStore
 from restauth.records import Finding
 from restauth.settings import without_secret
 from restauth.storage.engine import Row
-from restauth.storage.schema import MIGRATIONS
+from restauth.storage.schema import MIGRATIONS, TABLES
 
 try:
     import psycopg
@@ -30,7 +30,6 @@ OLDEST = 14  # the first version that says by itself when it becomes a standby
 Connection = psycopg.Connection[Row]
 Identity = tuple[str, str, int]  # of the tables, name of the schema, number of the database
 
-_TABLES = ("users", "sessions", "reset_codes", "failures", "old_hashes", "rotations")
 _LOCK = 0x72657374  # of the migrations: "rest"
 
 # AUTOINCREMENT gives no number twice, not even after an import has added a row with a number of its
@@ -171,7 +170,7 @@ def _version(connection: Connection) -> int:
             WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s)
         )
         """,
-        [list(_TABLES)],
+        [list(TABLES)],
     ).fetchall()
     if schema is None:
         raise UnusableStore(f"{_place(connection)} has no schema of the role's search_path.")
@@ -263,7 +262,7 @@ def _check_role(connection: Connection, *, has_tables: bool) -> Iterator[Finding
                 AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')
             )
         """,
-        [list(_TABLES)],
+        [list(TABLES)],
     ).fetchall()
     for (table,) in missing:
         yield Finding("error", f"The role {role} may not read and write the table {table}.")

@@ -5,6 +5,8 @@ statements that run in one transaction (`executescript` would commit first). The
 keeps the column names of REST-auth.
 """
 
+from collections.abc import Mapping
+
 APPLICATION_ID = 0x72657374  # "rest": written into the header of every SQLite file of ours
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -97,3 +99,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
 )
+
+# Each table with its columns, of which so many are the key. A row comes after those it refers to.
+TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "users": (
+        1,
+        (
+            *("id", "username", "canonical_username", "password_hash", "created_at", "locked_at"),
+            *("roles", "password_version"),
+        ),
+    ),
+    "sessions": (
+        1,
+        (
+            *("id", "user_id", "created_at", "last_used_at", "expires_at", "refresh_counter"),
+            *("rotated_at", "renewable_until", "peer", "user_agent"),
+        ),
+    ),
+    "reset_codes": (1, ("user_id", "selector", "secret_digest", "expires_at")),
+    "failures": (2, ("name", "peer", "count", "counted_from", "blocked_until", "is_kept")),
+    "old_hashes": (1, ("kind", "work", "sample")),
+    "rotations": (2, ("session_id", "rotated_at", "counter")),
+}

@@ -9,8 +9,9 @@ import pytest
 
 from restauth.errors import UnusableStore
 from restauth.storage import copying, engines
-from restauth.storage.copying import TABLES, copy
+from restauth.storage.copying import copy
 from restauth.storage.engine import Engine
+from restauth.storage.schema import TABLES
 from restauth.storage.store import Store
 from tests.postgres import PostgresServer
 from tests.storage.system import OpenPostgres, OpenSQLite, mode, names
