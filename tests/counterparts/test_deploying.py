@@ -99,7 +99,7 @@ class Machine:
 
     def configure(self) -> None:
         """The settings and the operator's command, without the change of the user."""
-        text = self.at(example(PAGE, "sh", "RESTAUTH_DATABASE="))
+        text = self.at(example(PAGE, "sh", "RESTAUTH_REQUIRE_HTTPS="))
         self.write("/etc/restauth/settings", text)
         wrapper = self.at(example(PAGE, "sh", "#!/bin/sh"))
         assert "runuser -u restauth -- " in wrapper
@@ -310,7 +310,7 @@ def test_a_command_without_the_settings_works_on_another_database(
 
 def test_a_value_in_single_quotes_reaches_the_command_as_it_is(machine: Machine) -> None:
     machine.make_state_directory()
-    text = machine.at(example(PAGE, "sh", "RESTAUTH_DATABASE="))
+    text = machine.at(example(PAGE, "sh", "RESTAUTH_REQUIRE_HTTPS="))
     machine.write("/etc/restauth/settings", f"{text}RESTAUTH_REALM='my $HOME & co'\n")
     outcome = machine.shell("restauth settings --json")
     assert {row["value"] for row in outcome.json if row["name"] == "realm"} == {"my $HOME & co"}
