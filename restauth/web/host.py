@@ -5,6 +5,7 @@ is taken can stand in a URI. It says nothing about trust: see `location`.
 """
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Host(NamedTuple):
     port: str | None
 
 
+@lru_cache(maxsize=256)  # each request asks, and most of them for one host
 def parse(text: str) -> Host | None:
     """The parts of the header; None when it is not well-formed."""
     match = _HOST.fullmatch(text)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -31,6 +32,7 @@ from restauth.web.host import parse as parse_host
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
+_UNPRINTABLE = re.compile("[^ -~]")
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # A response is for its client alone, is what its type says, and is not a page (OWASP ASVS 5.0
 # V3.4).
@@ -40,7 +42,10 @@ ALWAYS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HTTPS_ONLY = ("Strict-Transport-Security", "max-age=31536000")  # RFC 6797: a year, in seconds
+
+_encode = json.JSONEncoder(sort_keys=True).encode  # json.dumps would build an encoder each time
 
 # In any case of letters, and parameters may follow: RFC 9110 section 8.3.1.
 _JSON_TYPE = re.compile(r"application/json[ \t]*(;.*)?", re.IGNORECASE)
@@ -70,7 +75,7 @@ def json_response(
     media_type: str = "application/json",
 ) -> Response:
     """JSON with sorted members, and a newline at its end."""
-    body = json.dumps(value, sort_keys=True).encode("ascii") + b"\n"
+    body = _encode(value).encode("ascii") + b"\n"
     return Response(status, body, (("Content-Type", media_type), *headers))
 
 
@@ -81,9 +86,9 @@ def send(
     headers = [*response.headers, *response.policy]
     if environ["wsgi.url_scheme"] == "https":
         headers.append(_HTTPS_ONLY)
-    if response.status != HTTPStatus.NO_CONTENT:
+    if response.status != 204:  # No Content, RFC 9110 section 8.6
         headers.append(("Content-Length", str(len(response.body))))
-    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    start_response(_STATUS_LINES[response.status], headers)
     return [response.body] if response.body and environ["REQUEST_METHOD"] != "HEAD" else []
 
 
@@ -211,10 +216,16 @@ def client_of(environ: WSGIEnvironment) -> Client:
     """Where the request comes from: the address that the server gives, in its one spelling, and the
     User-Agent, bounded and in printable ASCII. No forwarding header is read: that is the server's
     work."""
-    words = str(environ.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH]
-    printable = "".join(char if " " <= char <= "~" else "?" for char in words)
-    peer, port = str(environ.get("REMOTE_ADDR", "")), str(environ.get("REMOTE_PORT", ""))
-    return Client(peers.show(peer, port), printable)
+    return _client(
+        str(environ.get("REMOTE_ADDR", "")),
+        str(environ.get("REMOTE_PORT", "")),
+        str(environ.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH],
+    )
+
+
+@lru_cache(maxsize=1024)  # one connection sends many requests
+def _client(peer: str, port: str, user_agent: str) -> Client:
+    return Client(peers.show(peer, port), _UNPRINTABLE.sub("?", user_agent))
 
 
 def _read(body_input: Any, size: int) -> bytes:
