@@ -197,12 +197,12 @@ def test_a_foreign_header_is_refused_before_any_key_is_looked_up(
 def test_an_algorithm_that_is_not_the_keys_is_refused_before_any_signature(
     algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PyJWS, "decode", never)
+    monkeypatch.setattr(PyJWS, "get_algorithm_by_name", never)
     text = unsigned(algorithm, "one")
     for token in (sign(text), sign(text, digest="sha512"), f"{text}.AA"):
         assert_refused(token)
     for token in (text, f"{text}."):
-        assert_refused(token, never)
+        assert_refused(token)
 
 
 @pytest.mark.parametrize(
@@ -242,14 +242,14 @@ NOT_A_TOKEN = [
 
 @pytest.mark.parametrize("text", NOT_A_TOKEN, ids=range(len(NOT_A_TOKEN)))
 def test_what_has_not_the_shape_of_a_token_is_refused(text: str) -> None:
-    assert_refused(text, never)
+    assert_refused(text)
 
 
 def test_a_token_in_the_standard_base64_alphabet_is_refused() -> None:
     candidates = (forge(payload=PAYLOAD | {"jti": str(number)}) for number in count())
     token = next(token for token in candidates if {"-", "_"} <= {*token.rpartition(".")[2]})
     head, dot, signature = token.rpartition(".")
-    assert_refused(head + dot + signature.translate(str.maketrans("-_", "+/")), never)
+    assert_refused(head + dot + signature.translate(str.maketrans("-_", "+/")))
 
 
 def test_a_segment_in_another_spelling_is_refused() -> None:
