@@ -43,22 +43,28 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """One live row of `sessions`, with the name and the roles of its user.
-
-    Access tokens of the session can be renewed until `renewable_until`. `refresh_counter` is the
-    number of the current refresh token, issued at `rotated_at`. Both are None for a session
-    without refresh tokens.
-    """
+class LiveSession:
+    """What a token request reads of a session that has not ended, and of its user, who is not
+    locked. Access tokens of the session can be renewed until `renewable_until`."""
 
     id: str
     user_id: int
     username: str
     roles: tuple[str, ...]
-    created_at: int
-    last_used_at: int
     expires_at: int
     renewable_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session(LiveSession):
+    """One live row of `sessions`, with the name and the roles of its user.
+
+    `refresh_counter` is the number of the current refresh token, issued at `rotated_at`. Both are
+    None for a session without refresh tokens.
+    """
+
+    created_at: int
+    last_used_at: int
     refresh_counter: int | None
     rotated_at: int | None
     peer: str
@@ -71,7 +77,7 @@ class Caller:
     token. `proof` is None where a token was verified without a store."""
 
     user: User
-    proof: Account | Session | None
+    proof: Account | LiveSession | None
 
 
 @dataclass(frozen=True, slots=True)

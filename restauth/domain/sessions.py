@@ -17,7 +17,7 @@ from restauth.core.token_issuing import TokenIssuing
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.keys import SigningKeys
 from restauth.errors import BadCredentials
-from restauth.records import OPERATOR, Account, Client, IssuedTokens, Session, User
+from restauth.records import OPERATOR, Account, Client, IssuedTokens, LiveSession, Session, User
 from restauth.storage.store import Store
 
 # Seconds in which a replaced refresh token gives the current one: a reply was lost, or several tabs
@@ -66,9 +66,9 @@ class Sessions:
             rotated_at=now,
         )
         self._add(session, account, client)
-        return self._issue(session, now)
+        return self._issue(session, now, session.refresh_counter)
 
-    def issue(self, proof: Account | Session, client: Client) -> IssuedTokens:
+    def issue(self, proof: Account | LiveSession, client: Client) -> IssuedTokens:
         """An access token: of a new session after a password, of the same session after a token.
 
         Raises BadCredentials when the account has changed since its password was verified, when
@@ -78,21 +78,20 @@ class Sessions:
         if isinstance(proof, Account):
             session = self._new_session(proof, client, now)
             self._add(session, proof, client)
-        else:
-            session = proof
-            if not self._store.touch_session(session.id, now):
-                raise BadCredentials
-            self._audit.record(Event.TOKEN_RENEWED, client, session.user_id, session_id=session.id)
-        return self._issue(replace(session, refresh_counter=None), now)
+            return self._issue(session, now)
+        if not self._store.touch_session(proof.id, now):
+            raise BadCredentials
+        self._audit.record(Event.TOKEN_RENEWED, client, proof.user_id, session_id=proof.id)
+        return self._issue(proof, now)
 
-    def preview(self, proof: Account | Session, client: Client) -> IssuedTokens:
+    def preview(self, proof: Account | LiveSession, client: Client) -> IssuedTokens:
         """What `issue` would give, in form and length, without beginning anything: for HEAD."""
         now = self._clock()
         if isinstance(proof, Account):
             return self._issue(self._new_session(proof, client, now), now)
         if proof.renewable_until <= now:
             raise BadCredentials
-        return self._issue(replace(proof, refresh_counter=None), now)
+        return self._issue(proof, now)
 
     def refresh(self, refresh_token: str, client: Client) -> IssuedTokens:
         """A new access token and the current refresh token, after the one that was used.
@@ -112,7 +111,7 @@ class Sessions:
             self._audit.record(Event.REFRESH_REUSE, client, session.user_id, session_id=session.id)
             raise BadCredentials
         self._audit.record(Event.REFRESHED, client, session.user_id, session_id=session.id)
-        return self._issue(session, now)
+        return self._issue(session, now, session.refresh_counter)
 
     def list(self, user: User) -> list[Session]:
         """The live sessions of the user, the one used last first."""
@@ -154,20 +153,21 @@ class Sessions:
             raise BadCredentials
         self._audit.record(Event.SESSION_STARTED, client, account.id, session_id=session.id)
 
-    def _issue(self, session: Session, now: int) -> IssuedTokens:
-        """An access token for the session, and a refresh token if it has a counter."""
+    def _issue(
+        self, session: Session | LiveSession, now: int, refresh_counter: int | None = None
+    ) -> IssuedTokens:
+        """An access token for the session, and the refresh token of that counter."""
         key = self._keys.ring.signing_key
         duration = min(self._token_duration, session.expires_at - now)
         claims = Claims(
             session.user_id, session.id, session.username, session.roles, now, now + duration
         )
         issued = IssuedTokens(session.id, self._tokens.issue(claims, key), duration)
-        if session.refresh_counter is None:
+        if refresh_counter is None:
             return issued
-        refresh_claims = RefreshClaims(session.id, session.refresh_counter)
         return replace(
             issued,
-            refresh_token=refresh_tokens.build(refresh_claims, key),
+            refresh_token=refresh_tokens.build(RefreshClaims(session.id, refresh_counter), key),
             refresh_duration=session.expires_at - now,
         )
 

@@ -5,13 +5,13 @@ in the SQL that SQLite and PostgreSQL share. A method is one transaction: what i
 writes cannot come apart. The store decides nothing; it says what it found. Times are epoch seconds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from restauth.errors import StoreUnavailable
-from restauth.records import Account, FailureCount, ImportedUser, Session
+from restauth.records import Account, FailureCount, ImportedUser, LiveSession, Session
 from restauth.storage.engine import Engine, Execute, Row
 
 MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends first
@@ -32,8 +32,8 @@ _SELECT_ACCOUNT = """
 """
 _SELECT_SESSION = """
     SELECT
-        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
-        renewable_until, refresh_counter, rotated_at, peer, user_agent
+        sessions.id, user_id, username, roles, expires_at, renewable_until, sessions.created_at,
+        last_used_at, refresh_counter, rotated_at, peer, user_agent
     FROM sessions JOIN users ON users.id = user_id
 """
 _FIND_USER = _SELECT_ACCOUNT + "WHERE id = :user_id"
@@ -43,10 +43,10 @@ _LIST_USERS = _SELECT_ACCOUNT + "WHERE id > :last_id ORDER BY id LIMIT :limit"
 _FIND_SESSION = (
     _SELECT_SESSION + "WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL"
 )
+# Each token request runs it: no column that it does not need.
 _USE_SESSION = """
     SELECT
-        sessions.id, user_id, username, roles, sessions.created_at, last_used_at, expires_at,
-        renewable_until, refresh_counter, rotated_at, peer, user_agent,
+        user_id, username, roles, expires_at, renewable_until,
         last_used_at < :now AND last_used_at <= (
             SELECT others.last_used_at FROM sessions AS others
             WHERE others.user_id = sessions.user_id
@@ -342,14 +342,14 @@ class Store:
 
         return self._transaction(work)
 
-    def find_session(self, session_id: str, now: int) -> Session | None:
+    def find_session(self, session_id: str, now: int) -> LiveSession | None:
         """The session whose token is used now, if it has not ended, and its user exists and is not
         locked."""
         use = {"session_id": session_id, "now": now, "unnoted": UNNOTED_SESSIONS}
         rows = self._read(_USE_SESSION, use)
         if not rows:
             return None
-        *columns, is_to_be_noted = rows[0]
+        user_id, username, roles, expires_at, renewable_until, is_to_be_noted = rows[0]
         if is_to_be_noted:
             self._write_if_free(
                 """
@@ -358,7 +358,9 @@ class Store:
                 """,
                 {"session_id": session_id, "now": now},
             )
-        return _session(columns)
+        return LiveSession(
+            session_id, user_id, username, _roles(roles), expires_at, renewable_until
+        )
 
     def list_sessions(self, user_id: int, now: int) -> list[Session]:
         """The live sessions of the user, the one used last first."""
@@ -702,7 +704,7 @@ def _account(row: Row) -> Account:
     return Account(user_id, username, password_hash, created_at, locked_at, version, _roles(roles))
 
 
-def _session(row: Sequence[Any]) -> Session:
+def _session(row: Row) -> Session:
     session_id, user_id, username, roles, *columns = row
     return Session(session_id, user_id, username, _roles(roles), *columns)
 

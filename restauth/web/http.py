@@ -26,7 +26,7 @@ from restauth.errors import (
     UnsupportedMediaType,
 )
 from restauth.gate import gate
-from restauth.records import Account, Caller, Client, Session
+from restauth.records import Account, Caller, Client, LiveSession
 from restauth.web.host import parse as parse_host
 
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
@@ -130,7 +130,7 @@ class Request:
             raise BadCredentials
         return self.caller
 
-    def proof(self) -> Account | Session:
+    def proof(self) -> Account | LiveSession:
         """What proved it. Raises BadCredentials when that was no more than a signed token."""
         proof = self.identified().proof
         if proof is None:

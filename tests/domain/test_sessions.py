@@ -396,7 +396,7 @@ def test_a_use_that_cannot_be_noted_delays_and_fails_nothing(
         began = time.monotonic()
         assert all(is_valid(services, used.token) for _ in range(20))
         assert time.monotonic() - began < sqlite.BUSY_TIMEOUT / 1000
-    assert session_of(services, used.token).last_used_at < clock.now  # noted now, and seen next
+        assert session_of(services, used.token).last_used_at < clock.now
     assert session_of(services, used.token).last_used_at == clock.now
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from restauth.errors import StoreUnavailable
-from restauth.records import MAX_ID, Account, FailureCount, ImportedUser, Session
+from restauth.records import MAX_ID, Account, FailureCount, ImportedUser, LiveSession, Session
 from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.engine import Engine, Execute, Result, Row
@@ -97,8 +97,12 @@ def reread(store: Store, user_id: int) -> Account:
 
 
 def session_of(user: Account, session_id: str, now: int = NOW, end: int = END) -> Session:
-    names, times = (session_id, user.id, user.username, user.roles), (now, now, end, end)
+    names, times = (session_id, user.id, user.username, user.roles), (end, end, now, now)
     return Session(*names, *times, None, None, "192.0.2.7", "test")
+
+
+def live_part(session: Session) -> LiveSession:
+    return LiveSession(**{name: getattr(session, name) for name in LiveSession.__match_args__})
 
 
 def begin(store: Store, user: Account, *session_ids: str, now: int = NOW) -> None:
@@ -333,7 +337,8 @@ class StoreContract:
         assert store.change_roles(1, lambda roles: (*roles, "x")) == ("admin", "x")
         assert list(store.list_users()) == [replace(MIGUEL, roles=("admin", "x")), SUSAN]
         session = replace(session_of(MIGUEL, "sid"), roles=("admin", "x"))
-        assert store.list_sessions(1, NOW) == [store.find_session("sid", NOW)] == [session]
+        assert store.list_sessions(1, NOW) == [session]
+        assert store.find_session("sid", NOW) == live_part(session)
         with pytest.raises(ZeroDivisionError):
             store.change_roles(1, lambda roles: roles * (1 // 0))
         assert reread(store, 1).roles == ("admin", "x")
@@ -385,8 +390,9 @@ class StoreContract:
     def test_a_session_is_found_as_begun_and_by_its_own_name_alone(self, store: Store) -> None:
         assert store.add_session(REFRESHABLE, 1)
         begin(store, SUSAN, "other")
-        assert store.find_session("other", NOW) == session_of(SUSAN, "other")
-        assert store.list_sessions(1, NOW) == [store.find_session("sid", NOW)] == [REFRESHABLE]
+        assert store.find_session("other", NOW) == live_part(session_of(SUSAN, "other"))
+        assert store.list_sessions(1, NOW) == [REFRESHABLE]
+        assert store.find_session("sid", NOW) == live_part(REFRESHABLE)
         for session_id in ("SID", "si", "sid ", "", "%"):
             assert store.find_session(session_id, NOW) is None
 
@@ -423,7 +429,7 @@ class StoreContract:
         assert not store.touch_session("sid", NOW + 3600)
         # It lives on: a refresh token prolongs it.
         touched = replace(REFRESHABLE, last_used_at=NOW + 3599)
-        assert store.find_session("sid", NOW + 3600) == touched
+        assert store.list_sessions(1, NOW + 3600) == [touched]
         assert rotate(store, 0, NOW + 3600, NOW + 7200)[0]
         assert store.touch_session("sid", NOW + 7199)
         assert not store.touch_session("sid", NOW + 7200)
@@ -458,8 +464,8 @@ class StoreContract:
         turned = replace(REFRESHABLE, refresh_counter=1, rotated_at=now, last_used_at=now)
         renewed = replace(turned, renewable_until=renewable)
         assert rotate(store, 0, now, until) == (True, renewed)
-        assert store.find_session("sid", NOW) == renewed
-        assert store.find_session("other", NOW) == session_of(SUSAN, "other")
+        assert store.find_session("sid", NOW) == live_part(renewed)
+        assert store.find_session("other", NOW) == live_part(session_of(SUSAN, "other"))
 
     @pytest.mark.parametrize(
         ("session_id", "counter", "now", "was_current"),

@@ -22,7 +22,7 @@ from restauth.errors import (
     Refusal,
     UnsupportedMediaType,
 )
-from restauth.records import Account, Caller, Client, Session, User
+from restauth.records import Account, Caller, Client, LiveSession, User
 from restauth.web.http import (
     ALWAYS,
     MAX_BODY_LENGTH,
@@ -314,7 +314,7 @@ def test_a_request_does_not_show_its_headers_when_it_is_printed() -> None:
 
 
 ACCOUNT = Account(1, "miguel", "-", 0, None, 1, ())
-SESSION = Session("s", 1, "miguel", (), 0, 0, 9, 9, None, None, "192.0.2.7", "")
+SESSION = LiveSession("s", 1, "miguel", (), 9, 9)
 BY_PASSWORD = Caller(User(1, "miguel", (), None, "password"), ACCOUNT)
 BY_TOKEN = Caller(User(1, "miguel", (), "s", "token"), SESSION)
 BY_KEYS = Caller(User(1, "miguel", (), "s", "token"), None)
