@@ -41,7 +41,9 @@ def show(peer: str, port: str = "") -> str:
     """
     whole = f"{peer}:{port}"
     candidates = (peer, whole) if not port or port.isdecimal() else (whole, peer)
-    return next(filter(None, map(_show, candidates)), None) or _printable(peer[:MAX_LENGTH])
+    # The last one: what is shown once is shown so again, without its port.
+    shown = (_show(text) for text in (*candidates, f"{peer}:"))
+    return next(filter(None, shown), None) or _printable(peer[:MAX_LENGTH])
 
 
 @lru_cache(maxsize=1024)  # each request asks, and clients come back

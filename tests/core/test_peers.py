@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restauth.core.peers import MAX_LENGTH, parse, show
@@ -76,6 +76,8 @@ def test_a_port_makes_no_other_client(address: IPv4Address | IPv6Address, port: 
 
 
 @LIMITED
+@example(":", "")
+@example(":", "00000")
 @given(
     ANY_TEXT | st.ip_addresses().map(str) | st.text("0123456789abcdef:.%/[] ", max_size=40),
     ANY_TEXT | st.text("0123456789.", max_size=5),
