@@ -1,6 +1,6 @@
 """Passwords that were verified a short time ago need no new hash.
 
-Rule: only a success is kept, and never the password. An entry binds a credential (an HMAC over name
+Rule: only a success is kept, and never the password. An entry binds a credential (a MAC over name
 and password; the key is random and lives only in the memory of this process) to the account's id
 and the stored hash *as they were when it was verified*. The row is read each time, and must not be
 locked. After a password change the hash differs, so no entry matches any more, in every process.
@@ -9,6 +9,7 @@ locked. After a password change the hash differs, so no entry matches any more, 
 import hmac
 import secrets
 from collections.abc import Callable
+from hashlib import blake2b
 
 from restauth.core.recent import Recent
 from restauth.records import Account
@@ -27,7 +28,7 @@ class CredentialCache:
 
     def digest(self, name: str, password: str) -> bytes:
         """The credential: what stands for a canonical name and an acceptable password."""
-        return hmac.digest(self._key, f"{len(name)}\0{name}{password}".encode(), "sha256")
+        return self._mac(f"{len(name)}\0{name}{password}".encode())
 
     def find(
         self, credential: bytes, read: Callable[[], Account | None], now: int, duration: int
@@ -52,5 +53,8 @@ class CredentialCache:
         self._entries.put(credential, (self._bind(credential, account), now, now))
 
     def _bind(self, credential: bytes, account: Account) -> bytes:
-        row = f"{account.id}\0{account.password_hash}".encode()
-        return hmac.digest(self._key, credential + row, "sha256")
+        return self._mac(credential + f"{account.id}\0{account.password_hash}".encode())
+
+    def _mac(self, message: bytes) -> bytes:
+        """Keyed BLAKE2b (RFC 7693), which is a MAC by itself, and faster than an HMAC."""
+        return blake2b(message, key=self._key, digest_size=32).digest()
