@@ -17,11 +17,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "settings": ("settings",),
     "core": (
         "core.json_text", "core.base64url", "core.rfc3339", "core.repetition",
-        "core.session_ids", "core.names",
+        "core.session_ids", "core.names", "core.username_policy",
         "core.authorization", "core.passwords", "core.recent", "core.fair_queue",
         "core.hash_limiter", "core.credential_cache",
         "core.peers", "core.throttle", "core.roles", "core.reset_codes", "core.sha_crypt",
-        "core.old_hashes", "core.hasher", "core.password_policy", "core.keyring",
+        "core.old_hashes", "core.hash_pace", "core.hasher", "core.password_policy", "core.keyring",
         "core.asymmetric", "core.published_keys", "core.jwk",
         "core.access_tokens", "core.token_issuing", "core.refresh_tokens",
     ),

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 
 from restauth.core import old_hashes, passwords
+from restauth.core.hash_pace import HashPace
 from restauth.records import Account
-
-_TYPICAL = "x" * 12  # SHA-crypt takes longer for longer passwords
-_MEASUREMENTS = 3  # at the start: the first one is cold, any may be disturbed, the shortest counts
 
 
 class PasswordMismatch(Exception):
@@ -29,11 +27,10 @@ class Hasher:
         self, cost: int, timer: Callable[[], float], *, reads_sha_crypt: bool = False
     ) -> None:
         self._cost = cost
-        self._timer = timer
+        self._pace = HashPace(cost, timer)
         self._reads_sha_crypt = reads_sha_crypt
         self._lock = Lock()
         self._rounds = 1 << cost  # the work of every verification, in rounds of bcrypt
-        self._pace = 0.0  # seconds a round, as measured last
 
     def hash(self, password: str) -> str:
         """A new salted hash of an acceptable password, in the current form."""
@@ -47,13 +44,11 @@ class Hasher:
         """
         stored = candidate.password_hash if candidate else None
         old = self.find_old(stored or "")
-        if old is None:
-            started = self._timer()
-            is_match = passwords.matches(password, stored, self._cost)
-            spent = 1 << max(self._cost, passwords.cost_of(stored) or 0)
-            self._pace = (self._timer() - started) / spent
-        else:
-            is_match, spent = self._match(old, password)
+        is_match, spent = (
+            self._pace.matches(password, stored)
+            if old is None
+            else self._pace.matches_old(password, old)
+        )
         passwords.burn_rounds(self._rounds - spent)
         if candidate is None or not is_match:
             raise PasswordMismatch
@@ -77,23 +72,6 @@ class Hasher:
         for password_hash in password_hashes:
             old = self.find_old(password_hash)
             if old is not None:
-                self._pace = self._pace or min(self._measure() for _ in range(_MEASUREMENTS))
-                rounds = min(self._match(old, _TYPICAL)[1] for _ in range(_MEASUREMENTS))
+                rounds = self._pace.measure(old)
                 with self._lock:
                     self._rounds = max(self._rounds, rounds)
-
-    def _match(self, old: old_hashes.OldHash, password: str) -> tuple[bool, int]:
-        """Whether it matches, and the work of the comparison, in rounds of bcrypt."""
-        started = self._timer()
-        is_match = old.matches(password)
-        return is_match, 1 << old.cost if old.cost else self._rounds_of(self._timer() - started)
-
-    def _rounds_of(self, seconds: float) -> int:
-        self._pace = self._pace or self._measure()
-        return int(seconds / self._pace)
-
-    def _measure(self) -> float:
-        """The pace at the cost in force: at a lower cost, more of the time is not for rounds."""
-        started = self._timer()
-        passwords.burn_rounds(1 << self._cost)
-        return (self._timer() - started) / (1 << self._cost)

@@ -11,10 +11,11 @@ from re import Pattern
 from restauth.core import reset_codes
 from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
-from restauth.core.names import canonical, is_possible
+from restauth.core.names import canonical
 from restauth.core.password_policy import find_form_fault
 from restauth.core.roles import changed
 from restauth.core.throttle import WIDE_PREFIX, network_of
+from restauth.core.username_policy import is_possible
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (

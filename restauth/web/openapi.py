@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
-from restauth.core import names, passwords, session_ids
+from restauth.core import passwords, session_ids, username_policy
 from restauth.errors import Refusal
 from restauth.settings import USERNAME_PATTERN, Settings
 from restauth.web import handlers
@@ -143,7 +143,7 @@ _CODES = (
     *sorted([THROTTLED_FOR_PROXIES[2], *(refusal.code for refusal in STATUSES)]),
 )
 _MEMBERS: dict[str, dict[str, Any]] = {
-    "username": {**_TEXT, "minLength": 1, "maxLength": names.MAX_LENGTH},
+    "username": {**_TEXT, "minLength": 1, "maxLength": username_policy.MAX_LENGTH},
     "password": {
         **_TEXT,
         "minLength": 1,
