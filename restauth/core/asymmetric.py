@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from jwt.algorithms import has_crypto
 
 from restauth.core import base64url
-from restauth.core.keyring import Algorithm, KeyPair
+from restauth.core.key_pair import KeyPair
+from restauth.core.keyring import Algorithm
 from restauth.errors import UnusableKeyRing
 
 try:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from restauth.core import base64url, json_text
 from restauth.core.json_text import MalformedJSON
-from restauth.core.keyring import Algorithm, Key, KeyPair, KeyRing
+from restauth.core.key_pair import KeyPair
+from restauth.core.keyring import Algorithm, Key, KeyRing
 from restauth.core.published_keys import is_published
 from restauth.errors import UnusableKeyRing
 

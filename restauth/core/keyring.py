@@ -5,25 +5,16 @@ section 3.1). `core.jwk` knows how a ring is written and which keys are too weak
 are not known here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from restauth.core.key_pair import KeyPair
 
 Algorithm = Literal["HS256", "EdDSA", "ES256"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 # Seconds until each machine has the copy of the ring in which another key signs.
 ROTATION_GRACE = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """Both halves of an EdDSA or ES256 key, as objects of the cryptography library, and the
-    members of the public JWK. `private` is None where tokens are only verified."""
-
-    private: Any = field(repr=False)
-    public: Any
-    members: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +31,6 @@ class Key:
     retired_at: int | None
     algorithm: Algorithm = "HS256"
     pair: KeyPair | None = None
-
-    @property
-    def signer(self) -> Any:
-        """What PyJWT signs with."""
-        return self.pair.private if self.pair else self.secret
 
     @property
     def verifier(self) -> Any:

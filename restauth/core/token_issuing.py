@@ -37,7 +37,7 @@ class TokenIssuing:
         return self._jws.encode(
             # Without escapes: they are up to three times as long as the characters in UTF-8.
             json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8"),
-            key.signer,
+            key.pair.private if key.pair else key.secret,
             algorithm=key.algorithm,
             headers={"kid": key.kid, "typ": "at+jwt"},
         )

@@ -14,7 +14,7 @@ from restauth.services import Services
 from restauth.web import cors, problems
 from restauth.web.access import Access, check_route
 from restauth.web.http import Response, parse_request, send
-from restauth.web.middleware import identify, remove_identity, scheme_of
+from restauth.web.identity import identify, remove_identity, scheme_of
 from restauth.web.router import Router
 from restauth.web.routes import routes
 

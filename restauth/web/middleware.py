@@ -1,68 +1,25 @@
 """The guard: a WSGI app that gets only requests with a verified identity, or anonymous ones.
 
-Rule: no identity from outside survives. Whatever a client or an outer server put under our keys is
-removed first, and only a verified identity is set. Credentials that are presented and wrong are
-refused: the request never becomes anonymous.
+Rule: the identity that came from outside is removed before anything else is done. `web.identity`
+finds and sets the verified one, and `web.guard_rules` says whether the app gets the request.
 """
 
 from collections.abc import Iterable
 from functools import partial
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from restauth.core import authorization
 from restauth.domain.identification import Identify
-from restauth.errors import BadCredentials, HttpsRequired, Refusal
-from restauth.records import Caller, User
+from restauth.errors import BadCredentials, Refusal
 from restauth.settings import Settings
 from restauth.web import problems
 from restauth.web.guard_rules import GuardRules, check_guard, is_exempt
-from restauth.web.http import client_of, send
+from restauth.web.http import send
+from restauth.web.identity import identify, remove_identity, scheme_of
 
-USER_KEY = "restauth.user"
-IDENTITY_KEYS = (USER_KEY, "REMOTE_USER", "AUTH_TYPE")
 # A WSGI callable with which a guarded app answers 401 by itself, with the right challenges.
 UNAUTHORIZED_KEY = "restauth.unauthorized"
 
 _UNAUTHORIZED = BadCredentials()  # described in a response, and never raised
-
-
-def remove_identity(environ: WSGIEnvironment) -> None:
-    """Make the request anonymous, whatever it claims to be."""
-    for key in IDENTITY_KEYS:
-        environ.pop(key, None)
-    environ[USER_KEY] = None
-
-
-def scheme_of(environ: WSGIEnvironment) -> str:
-    """The scheme of the Authorization header, in lower case; empty without one."""
-    return authorization.scheme_of(environ.get("HTTP_AUTHORIZATION", ""))
-
-
-def identify(
-    environ: WSGIEnvironment, scheme: str, verify: Identify, *, require_https: bool
-) -> Caller | None:
-    """Who sent the request; None when it presents no credentials for us.
-
-    `scheme` is `scheme_of(environ)`, and `verify` turns a claim into the caller. Sets
-    `restauth.user`, `REMOTE_USER` and `AUTH_TYPE`. Raises BadCredentials when what is presented is
-    wrong; HttpsRequired, Throttled, Busy, StoreUnavailable, KeysUnavailable.
-    """
-    text = environ.get("HTTP_AUTHORIZATION")
-    if not text:  # absent, or emptied by a proxy
-        return None
-    if require_https and environ["wsgi.url_scheme"] != "https":
-        raise HttpsRequired  # before the header is read: no challenge may ask for it again
-    caller = verify(authorization.parse(text, scheme), client_of(environ))
-    if caller is not None:
-        _set_identity(environ, caller.user, scheme)
-    return caller
-
-
-def _set_identity(environ: WSGIEnvironment, user: User, scheme: str) -> None:
-    environ[USER_KEY] = user
-    # PEP 3333: strings of the environ hold bytes as latin-1 characters.
-    environ["REMOTE_USER"] = user.username.encode("utf-8").decode("latin-1")
-    environ["AUTH_TYPE"] = scheme.capitalize()
 
 
 class Guard:

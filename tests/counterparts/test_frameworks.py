@@ -23,7 +23,7 @@ from restauth import AuthMiddleware
 from restauth.records import User
 from restauth.services import Services, start_services
 from restauth.testing import Clock
-from restauth.web.middleware import IDENTITY_KEYS
+from restauth.web.identity import IDENTITY_KEYS
 from tests.conftest import CHEAPEST, ServicesFactory, basic, bearer, client_of
 from tests.counterparts.conftest import library
 from tests.documents import example

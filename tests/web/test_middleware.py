@@ -14,7 +14,8 @@ from restauth.services import Services, build_stateless
 from restauth.testing import Clock
 from restauth.web.app import App
 from restauth.web.guard_rules import parse_guard_rules
-from restauth.web.middleware import IDENTITY_KEYS, Guard, remove_identity
+from restauth.web.identity import IDENTITY_KEYS
+from restauth.web.middleware import Guard
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 from tests.databases import take_the_store_away
 from tests.web.conftest import (
@@ -227,13 +228,6 @@ def test_a_refusal_to_head_has_no_body(guarded: Guarded) -> None:
     answer = guarded.client.head("/", headers=WRONG, status=401)
     assert answer.body == b""
     assert answer.headers["Content-Length"] == str(len(guarded.refusal(WRONG, 401).body))
-
-
-def test_removing_an_identity_leaves_all_else_alone() -> None:
-    environ = {"HTTP_HOST": "localhost", **SPOOFED}
-    for _ in range(2):
-        remove_identity(environ)
-        assert environ == {"HTTP_HOST": "localhost", **NO_IDENTITY}
 
 
 # What the app does itself
