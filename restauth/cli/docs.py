@@ -4,15 +4,14 @@ Rule: it prints files and knows nothing of their content, except that the first 
 the next text says what the page is for.
 """
 
-import pydoc
 import sys
-from importlib.resources import files
+from pathlib import Path
 
 from restauth.cli.command import Arguments, Commands, add_command
 from restauth.cli.output import print_table
 from restauth.errors import InvalidInput
 
-_PAGES = files("restauth").joinpath("docs")
+_PAGES = Path(__file__).parents[1] / "docs"
 
 
 def add_commands(commands: Commands) -> None:
@@ -32,7 +31,10 @@ def _docs(arguments: Arguments) -> int:
             f"There is no page {arguments.page!r}. The pages are: {', '.join(sorted(pages))}."
         )
     if sys.stdout is not None and sys.stdout.isatty():  # None: the shell's >&-
-        pydoc.pager(pages[name])
+        # Here, because `restauth serve` imports this file too, and pydoc takes memory.
+        from pydoc import pager  # noqa: PLC0415
+
+        pager(pages[name])
     else:
         print(pages[name], end="")
     return 0

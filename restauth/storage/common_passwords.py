@@ -5,13 +5,13 @@ where the list comes from.
 """
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 
 @cache
 def read() -> tuple[frozenset[str], frozenset[str]]:
     """Common passwords of 15 characters and more, and the most common shorter ones."""
-    text = files("restauth.storage").joinpath("common_passwords.txt").read_text("utf-8")
+    text = Path(__file__).with_name("common_passwords.txt").read_text("utf-8")
     lines = [
         line for line in text.splitlines() if line and line != "#" and not line.startswith("# ")
     ]
