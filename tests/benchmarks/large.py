@@ -111,7 +111,8 @@ class Side:
         raw = json.dumps(body).encode() if body else b""
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path,
-            "HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1", "HTTP_AUTHORIZATION": header, "wsgi.url_scheme": "http",
+            "HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_AUTHORIZATION": header, "wsgi.url_scheme": "http",
             "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(raw)),
             "wsgi.input": BytesIO(raw),
         }  # fmt: skip
