@@ -86,9 +86,10 @@ class Services:
         if self.audit.fault:
             raise NotReady  # without the cause: the log has it already, once
 
-    def backup(self, target: Path) -> None:
-        """Write a consistent copy of the database to a new file. Raises UnusableFile."""
-        self._resources.engine.backup(target)
+    def backup(self, target: Path, progress: Callable[[int], None] | None = None) -> None:
+        """Write a consistent copy of the database to a new file; `progress` is called with
+        percents. Raises UnusableFile."""
+        self._resources.engine.backup(target, progress)
         self.audit.record(Event.BACKED_UP, OPERATOR, file=str(target.absolute()))
 
     def copy(self, target: str, progress: Callable[[int], None]) -> dict[str, int]:
@@ -243,11 +244,16 @@ def start_services(
 
 
 def restore(
-    settings: Settings, copy: Path, clock: Callable[[], int] = now, *, is_revoked: bool = False
+    settings: Settings,
+    copy: Path,
+    clock: Callable[[], int] = now,
+    *,
+    is_revoked: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Put a copy of the database in its place, and make all tokens invalid: sessions that were
     ended after the copy was made live again in it. The server must not run. With `is_revoked` the
-    key ring stays: the operator has revoked its keys.
+    key ring stays: the operator has revoked its keys. `progress` is called with percents.
 
     Raises InvalidSetting, UnusableStore, UnusableFile, UnusableKeyRing; then the database was not
     replaced.
@@ -258,7 +264,7 @@ def restore(
         if not is_revoked and os.path.lexists(path):
             build_keys(settings, clock).rotate(revoke=True)
 
-    engines.restore(settings.database, copy, revoke)
+    engines.restore(settings.database, copy, revoke, progress)
 
 
 def find_lost_users(settings: Settings) -> str | None:

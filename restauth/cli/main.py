@@ -109,14 +109,19 @@ def _parse(argv: Sequence[str]) -> Arguments:
 
 def _backup(arguments: Arguments) -> int:
     with open_services() as services:
-        services.backup(Path(arguments.file))
+        services.backup(Path(arguments.file), Progress("%"))
     say(f"The users are copied to {arguments.file}; the key ring is a file of its own.")
     return 0
 
 
 def _restore(arguments: Arguments) -> int:
     settings = load_settings()
-    services.restore(settings, Path(arguments.file), is_revoked=arguments.keys_revoked)
+    services.restore(
+        settings,
+        Path(arguments.file),
+        is_revoked=arguments.keys_revoked,
+        progress=Progress("%"),
+    )
     say(f"{arguments.file} is restored to {settings.database}. All tokens have ended.")
     return 0
 

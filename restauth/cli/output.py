@@ -28,14 +28,17 @@ def remark(line: str) -> None:
 
 
 class Progress:
-    """Prints the number of rows each second, after the first second."""
+    """Says at a terminal how much is done, each second after the first one. Elsewhere it is silent:
+    the log of a script needs no such lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "rows") -> None:
+        self._unit = unit
+        self._is_shown = sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + 1
 
     def __call__(self, done: int) -> None:
-        if time.monotonic() >= self._next:
-            remark(f"{done} rows")
+        if self._is_shown and time.monotonic() >= self._next:
+            remark(f"{done} {self._unit}")
             self._next = time.monotonic() + 1
 
 

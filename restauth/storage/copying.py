@@ -5,17 +5,17 @@ ends only when the target gives back what the source gave. The target has to be 
 replaced. Memory is bounded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 
 from restauth.errors import UnusableStore
-from restauth.storage.engine import Engine, Execute, Row
+from restauth.storage.engine import Engine, Execute, Progress, Row
 from restauth.storage.schema import TABLES
 
 PAGE = 1000  # rows that are read at once
 
 
-def copy(source: Engine, target: Engine, progress: Callable[[int], None]) -> dict[str, int]:
+def copy(source: Engine, target: Engine, progress: Progress) -> dict[str, int]:
     """The number of rows that were copied of each table.
 
     `progress` is called with the number of rows written so far. Raises UnusableStore when the
@@ -29,7 +29,7 @@ def copy(source: Engine, target: Engine, progress: Callable[[int], None]) -> dic
 
 
 def _copy(
-    read: Execute, write: Execute, source: Engine, target: Engine, progress: Callable[[int], None]
+    read: Execute, write: Execute, source: Engine, target: Engine, progress: Progress
 ) -> dict[str, int]:
     if any(next(_pages(write, table), ()) for table in TABLES) or target.last_id(write):
         raise UnusableStore("The target is not empty: a copy replaces no rows.")

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 Row = tuple[Any, ...]
 Execute = Callable[[str, Mapping[str, object]], list[Row]]
 Result = TypeVar("Result")
+Progress = Callable[[int], None]  # is called with how much is done so far
 
 # Threads of a process that may wait while another process holds the database; the next one is
 # refused. While the database answers, all writers wait their turn.
@@ -60,9 +61,10 @@ class Engine(Protocol):
         """Return if the database is in its place and takes writes. No row changes, and no other
         writer is waited for. Raises StoreUnavailable."""
 
-    def backup(self, target: Path) -> None:
-        """Write a consistent copy to a new private file, while others read and write. Raises
-        UnusableFile, and then leaves no file; always, where the database has a program for it."""
+    def backup(self, target: Path, progress: Progress | None = None) -> None:
+        """Write a consistent copy to a new private file, while others read and write. `progress` is
+        called with percents. Raises UnusableFile, and then leaves no file; always, where the
+        database has a program for it."""
 
     def close(self) -> None:
         """Close the idle connections. The next statement opens a connection again."""

@@ -13,7 +13,7 @@ from restauth.errors import UnusableStore
 from restauth.records import Finding
 from restauth.settings import is_postgres, without_secret
 from restauth.storage import copying, sqlite_file, sqlite_restore
-from restauth.storage.engine import Engine
+from restauth.storage.engine import Engine, Progress
 from restauth.storage.sqlite import SQLite
 
 
@@ -86,7 +86,9 @@ def require_up_to_date(database: str) -> None:
         )
 
 
-def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
+def restore(
+    database: str, copy: Path, before: Callable[[], None], progress: Progress | None = None
+) -> None:
     """Put a copy in the place of the database. `before` is called when nothing but the replacement
     is left to do. Raises UnusableStore, UnusableFile; then nothing was replaced."""
     if is_postgres(database):
@@ -94,10 +96,10 @@ def restore(database: str, copy: Path, before: Callable[[], None]) -> None:
             f"{show(database)} is restored by pg_restore; then restauth key rotate --revoke ends "
             "the tokens that the copy would bring back."
         )
-    sqlite_restore.restore(Path(database), copy, before)
+    sqlite_restore.restore(Path(database), copy, before, progress)
 
 
-def copy(source: Engine, target: str, progress: Callable[[int], None]) -> dict[str, int]:
+def copy(source: Engine, target: str, progress: Progress) -> dict[str, int]:
     """Copy all rows; the number of them by table. The target is a new file, or a PostgreSQL
     database without rows. Raises UnusableStore, StoreUnavailable; then no new file is left, and no
     row was written."""

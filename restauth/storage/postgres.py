@@ -28,7 +28,7 @@ from psycopg.pq import TransactionStatus
 from restauth.errors import StoreUnavailable, UnusableFile, UnusableStore
 from restauth.gate import gate
 from restauth.storage import postgres_database
-from restauth.storage.engine import MAX_WRITERS, Execute, Result, Row
+from restauth.storage.engine import MAX_WRITERS, Execute, Progress, Result, Row
 from restauth.storage.postgres_database import first_line
 
 PATIENCE = 1.5  # seconds in which a statement is answered, and after which no retry begins
@@ -277,7 +277,7 @@ class PostgreSQL:
         """As the contract says: no connection leads to a server that takes no writes."""
         self.read("SELECT 1", {})
 
-    def backup(self, target: Path) -> None:
+    def backup(self, target: Path, progress: Progress | None = None) -> None:
         """PostgreSQL has programs of its own for this. Raises UnusableFile."""
         raise UnusableFile(
             f"The backup {target} is not made: the database is PostgreSQL's, and pg_dump copies it."

@@ -18,7 +18,7 @@ from pathlib import Path
 from restauth.errors import StoreUnavailable, UnusableFile
 from restauth.gate import gate
 from restauth.storage import sqlite_file
-from restauth.storage.engine import MAX_WRITERS, Execute, Result, Row
+from restauth.storage.engine import MAX_WRITERS, Execute, Progress, Result, Row
 from restauth.storage.sqlite_watch import Opened, Watch
 from restauth.storage.writer_queue import WriterQueue
 
@@ -172,7 +172,7 @@ class SQLite:
         if fault:
             raise StoreUnavailable(fault)
 
-    def backup(self, target: Path) -> None:
+    def backup(self, target: Path, progress: Progress | None = None) -> None:
         """As the contract says."""
         try:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -180,7 +180,13 @@ class SQLite:
             raise UnusableFile(f"The backup {target} cannot be made: {error.strerror}.") from None
         try:
             with self._reader() as source, closing(sqlite3.connect(target)) as copy:
-                source.backup(copy)
+                # In one state of the database: else each write of others would begin it anew.
+                source.execute("BEGIN")
+                try:
+                    source.execute("SELECT id FROM users LIMIT 1").fetchone()
+                    sqlite_file.copy_pages(source, copy, progress)
+                finally:
+                    source.execute("ROLLBACK")
                 # A copy in WAL mode could only be read in a directory that can be written.
                 copy.execute("PRAGMA journal_mode = DELETE")
         except BaseException as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from restauth.errors import UnusableStore
 from restauth.records import Finding
-from restauth.storage.engine import Row
+from restauth.storage.engine import Progress, Row
 from restauth.storage.private_files import (
     can_access,
     check_directory,
@@ -38,6 +38,7 @@ LARGEST_WRITE = 64 * 1024  # bytes that a request adds to the WAL, with much to 
 
 USUAL_WAL = 8 * 2**20  # bytes; twice what SQLite writes to a WAL before it begins anew
 LARGE_WAL = 8 * USUAL_WAL
+COPIED_AT_ONCE = 1000  # pages, 4 MB
 
 
 def prepare(path: Path, connect: Callable[[int], sqlite3.Connection], *, create: bool) -> Identity:
@@ -223,6 +224,18 @@ def _refuse_foreign(path: Path) -> None:
     other program has left. Raises UnusableStore."""
     with closing(open_read_only(path)) as connection:
         _version(connection, path)
+
+
+def copy_pages(
+    source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress | None
+) -> None:
+    """Copy a whole database. `progress` is called with percents. Raises sqlite3.Error."""
+
+    def tell(_: int, remaining: int, total: int) -> None:
+        if progress:
+            progress(100 * (total - remaining) // total)
+
+    source.backup(target, pages=COPIED_AT_ONCE, progress=tell)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -15,10 +15,14 @@ from pathlib import Path
 
 from restauth.errors import UnusableFile, UnusableStore
 from restauth.storage import sqlite_file
+from restauth.storage.engine import Progress
 
 
-def restore(path: Path, copy: Path, before: Callable[[], None]) -> None:
-    """`before` is called when the copy is checked and ready, and the database is not in use.
+def restore(
+    path: Path, copy: Path, before: Callable[[], None], progress: Progress | None = None
+) -> None:
+    """`before` is called when the copy is checked and ready, and the database is not in use;
+    `progress` with percents before that.
 
     Raises UnusableStore, UnusableFile, and what `before` raises; then the database is as it was.
     """
@@ -27,7 +31,7 @@ def restore(path: Path, copy: Path, before: Callable[[], None]) -> None:
         if not sqlite_file.read_version(copy):  # an older one is brought up to date by the start
             raise UnusableStore(f"The copy {copy} is empty.")
         _refuse_place(place, copy)
-        with _duplicate(copy, place.parent) as duplicate, _unused(place):
+        with _duplicate(copy, place.parent, progress) as duplicate, _unused(place):
             before()
             duplicate.rename(place)
             _sync(place.parent)
@@ -73,7 +77,7 @@ def _refuse_place(place: Path, copy: Path) -> None:
 
 
 @contextmanager
-def _duplicate(copy: Path, directory: Path) -> Iterator[Path]:
+def _duplicate(copy: Path, directory: Path, progress: Progress | None) -> Iterator[Path]:
     """A private and synced file in the directory, of the copy and of what stands in its WAL; it is
     removed at the end, unless it was renamed."""
     duplicate = directory / f".restore.{secrets.token_hex(8)}"
@@ -83,7 +87,7 @@ def _duplicate(copy: Path, directory: Path) -> Iterator[Path]:
             closing(sqlite_file.open_read_only(copy)) as source,
             closing(sqlite3.connect(duplicate)) as target,
         ):
-            source.backup(target)
+            sqlite_file.copy_pages(source, target, progress)
             target.execute("PRAGMA journal_mode = DELETE")
         _sync(duplicate)
         sqlite_file.read_version(duplicate)  # and once more: it is whole as well

@@ -4,6 +4,7 @@ Which rows are imported and which are not is decided in `domain.importer`.
 """
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from itertools import count
@@ -72,7 +73,7 @@ def test_without_remarks_the_import_is_done(restauth: Restauth, directory: Path)
     assert (done.status, done.err) == (0, f"restauth: {made}\n")
     assert r"email, a\x1b" in done.out
     assert restauth("import db.sqlite --json").json["other_columns"] == ["email", "a\x1b"]
-    assert restauth("user show ada --json").json[0]["id"] == 5
+    assert restauth("user show ada --json").json["id"] == 5
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(restauth: Restauth, directory: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_file_that_is_not_rest_auths_is_one_line(
     assert list(directory.iterdir()) == before
 
 
-def test_progress_is_printed_once_a_second(
+def test_progress_is_printed_once_a_second_at_a_terminal(
     restauth: Restauth, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_rest_auth_file(Path("db.sqlite"), [(n, f"user {n}", HASH) for n in range(1, 101)])
@@ -130,6 +131,7 @@ def test_progress_is_printed_once_a_second(
     seconds = count(0, 0.03125)  # the clock at each look: a row takes as long
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr("restauth.cli.output.time", clock)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     done = restauth("import db.sqlite --json")
     assert [line.split()[1] for line in done.err.splitlines()] == ["32", "64", "96"]
     assert done.json["users"] == 100

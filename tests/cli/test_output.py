@@ -1,13 +1,15 @@
 """What commands print: no text from a user can control a terminal or break a line."""
 
+import io
 import sys
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from restauth.cli.output import Cell, print_table, printable, remark, say
+from restauth.cli.output import Cell, Progress, print_table, printable, remark, say
 
 
 @given(text=st.text(st.characters()))
@@ -31,6 +33,27 @@ def test_without_standard_error_a_remark_is_lost(
     monkeypatch.setattr(sys, "stderr", None)
     remark("lost")
     assert capsys.readouterr().out == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO(), None], ids=["tty", "pipe", "none"])
+def test_progress_is_a_line_a_second_at_a_terminal_alone(
+    stream: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = Progress("%")
+    for seconds in range(12):  # in quarters
+        now = 100 + seconds / 4
+        progress(seconds)
+    if stream:
+        lines = ["restauth: 4 %", "restauth: 8 %"] if stream.isatty() else []
+        assert stream.getvalue().splitlines() == lines
 
 
 @pytest.mark.parametrize(

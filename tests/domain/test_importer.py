@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import sqlite3
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -575,8 +576,11 @@ def test_columns_of_others_are_named(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["other_columns"] == ["email", "a\x1b"]
 
 
-def test_progress_is_said_once_a_second(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_said_once_a_second_at_a_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command([])  # so that the next ones have no file to make
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with monkeypatch.context() as patch:
         patch.setattr(output, "time", SimpleNamespace(monotonic=lambda: 1000.0))
         assert command(MIXED).err == ""

@@ -708,6 +708,26 @@ def test_a_backup_is_one_file_even_while_it_is_read_and_is_served_in_wal_mode(
     assert open_sqlite().read("PRAGMA journal_mode", {}) == [("wal",)]
 
 
+def test_a_backup_says_how_far_it_is_and_writes_of_others_do_not_begin_it_anew(
+    engine: SQLite, open_sqlite: OpenSQLite, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "COPIED_AT_ONCE", 4)
+    other = open_sqlite()
+    percents: list[int] = []
+
+    def note_and_write(percent: int) -> None:
+        percents.append(percent)
+        if len(percents) < 20:
+            add(other.write, f"user{len(percents)}")
+
+    target = path.with_name("copy.db")
+    engine.backup(target, note_and_write)
+    assert percents == sorted(set(percents))
+    assert percents[-1] == 100
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("SELECT username FROM users").fetchall() == [("miguel",)]
+
+
 @contextmanager
 def without_source(engine: SQLite) -> Iterator[None]:
     remove(engine.path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from restauth.errors import UnusableFile, UnusableStore
-from restauth.storage import sqlite_restore
+from restauth.storage import sqlite_file, sqlite_restore
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 from restauth.storage.sqlite import SQLite
 from restauth.storage.sqlite_restore import restore
@@ -280,6 +280,16 @@ def test_what_comes_before_may_fail(path: Path, copy: Path) -> None:
         restore(path, copy, fail)
     assert sorted(os.listdir(path.parent)) == ["copy.db", "restauth.db"]
     assert users(path) == ["miguel", "susan"]
+
+
+def test_a_restore_says_how_far_it_is(
+    path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "COPIED_AT_ONCE", 4)
+    percents: list[int] = []
+    restore(path, copy, nothing, percents.append)
+    assert percents == sorted(set(percents))
+    assert percents[-1] == 100
 
 
 def restore_and_note(directory: Path) -> None:
