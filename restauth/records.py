@@ -43,6 +43,22 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Overview:
+    """What the operator is shown of an account, and never a client.
+
+    `sessions` is the number of its live sessions, and `last_login_at` says when a session last
+    began. `failures` is the number of failed logins in a row; when they have blocked the password,
+    `password_blocked_at` says since when.
+    """
+
+    account: Account
+    last_login_at: int | None
+    sessions: int
+    failures: int
+    password_blocked_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class LiveSession:
     """What a token request reads of a session that has not ended, and of its user, who is not
     locked. Access tokens of the session can be renewed until `renewable_until`."""

@@ -43,9 +43,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "services": ("services",),
     "web": (
         "web.access", "web.guard_rules", "web.host", "web.http", "web.challenges", "web.cors",
-        "web.location", "web.problems", "web.server_refusals", "web.identity", "web.middleware",
-        "web.router",
-        "web.handlers", "web.openapi", "web.routes", "web.app",
+        "web.location", "web.representations", "web.problems", "web.server_refusals",
+        "web.identity", "web.middleware", "web.router", "web.handlers", "web.openapi",
+        "web.routes", "web.app",
     ),
     "app": ("app", "paste", "testing", "__init__"),
     "cli": (

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -61,6 +61,16 @@ def log_to_remarks(*, is_active: bool) -> Iterator[None]:
 Cell: TypeAlias = "int | str | tuple[str, ...] | None"
 
 
+def print_record(is_json: bool, record: Mapping[str, Cell]) -> None:
+    """A JSON object. At a terminal, a line for each member; elsewhere as a table with one row."""
+    if is_json:
+        print(json.dumps(record))
+    elif _is_at_terminal():
+        _print_aligned([(name, _text(cell)) for name, cell in record.items()])
+    else:
+        print_table(is_json, tuple(record), [tuple(record.values())])
+
+
 def print_table(is_json: bool, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """A JSON array of objects; or a head and lines, one a row. At a terminal the columns are
     aligned. Elsewhere there are tabs between them, and each row is printed as it comes."""
@@ -74,14 +84,21 @@ def print_table(is_json: bool, names: Sequence[str], rows: Iterable[Sequence[Cel
     lines: Iterable[Sequence[str]] = itertools.chain(
         (names,), ([_text(cell) for cell in row] for row in rows)
     )
-    if sys.stdout is not None and sys.stdout.isatty():
-        lines = list(lines)
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            print("  ".join(map(str.ljust, line, widths)).rstrip())
+    if _is_at_terminal():
+        _print_aligned(list(lines))
         return
     for line in lines:
         print("\t".join(line))
+
+
+def _is_at_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _print_aligned(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(map(str.ljust, line, widths)).rstrip())
 
 
 def _text(cell: Cell) -> str:

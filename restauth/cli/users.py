@@ -8,16 +8,24 @@ import getpass
 import re
 import sys
 from argparse import REMAINDER
-from collections.abc import Iterable
 
 from restauth.cli.command import Arguments, Commands, add_command, add_group, open_services
-from restauth.cli.output import Cell, print_table, printable, remark, say
-from restauth.core import passwords, rfc3339
+from restauth.cli.output import Cell, print_record, print_table, printable, remark, say
+from restauth.core import passwords
 from restauth.errors import InvalidInput, UnacceptablePassword, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
+from restauth.web import representations
 
 MAX_PASSWORD_BYTES = 4 * passwords.MAX_LENGTH + 2  # 4 bytes a character, and CR LF
+
+# The columns of tables.
+LISTED = (
+    *("id", "username", "created_at", "locked_at"),
+    *("failures", "password_blocked_at", "roles"),
+)
+USE = ("last_login_at", "sessions")
+SESSION = ("id", "created_at", "last_used_at", "expires_at", "peer", "user_agent")
 
 
 def add_commands(commands: Commands) -> None:
@@ -35,8 +43,11 @@ def add_commands(commands: Commands) -> None:
             "--password-stdin", action="store_true", help="read the password from standard input"
         )
     add_command(user, "rename", _rename, "give the user another name", "NAME", "NEW")
-    add_command(user, "list", _list, "list all users", json=True)
+    listing = add_command(user, "list", _list, "list all users", json=True)
+    listing.add_argument("--prefix", default="", help="only those whose name begins so")
+    listing.add_argument("--locked", action="store_true", help="only those that are locked")
     add_command(user, "show", _show, "show one user", "NAME", json=True)
+    add_command(user, "sessions", _sessions, "list the live sessions of a user", "NAME", json=True)
     add_command(user, "lock", _lock, "refuse all credentials; all sessions of the user end", "NAME")
     add_command(user, "unlock", _unlock, "accept the password again, forget its failures", "NAME")
     delete = add_command(user, "delete", _delete, "delete the account and its sessions", "NAME")
@@ -76,13 +87,37 @@ def _rename(arguments: Arguments) -> int:
 
 def _list(arguments: Arguments) -> int:
     with open_services() as services:
-        _print_accounts(arguments, services, services.accounts.list())
+        accounts = services.accounts.list(
+            arguments.prefix, is_locked=True if arguments.locked else None
+        )
+        rows = (_row(services, account) for account in accounts)
+        print_table(arguments.json, LISTED, (tuple(row[name] for name in LISTED) for row in rows))
     return 0
+
+
+def _row(services: Services, account: Account) -> dict[str, Cell]:
+    failures = services.accounts.failures_of(account)
+    return {
+        **representations.account(account),
+        "failures": failures.count,
+        "password_blocked_at": representations.time(failures.blocked_at),
+    }
 
 
 def _show(arguments: Arguments) -> int:
     with open_services() as services:
-        _print_accounts(arguments, services, [_find(services, arguments)])
+        overview = services.accounts.overview(_find(services, arguments))
+    shown = representations.overview(overview)
+    # Columns are added at the end: a script may count them.
+    print_record(arguments.json, {name: shown[name] for name in (*LISTED, *USE)})
+    return 0
+
+
+def _sessions(arguments: Arguments) -> int:
+    with open_services() as services:
+        sessions = services.sessions.list(_find(services, arguments).id)
+    rows = map(representations.session, sessions)
+    print_table(arguments.json, SESSION, (tuple(row[name] for name in SESSION) for row in rows))
     return 0
 
 
@@ -166,27 +201,6 @@ def _confirm(question: str) -> None:
     print(f"{question} [y/N] ", end="", flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise InvalidInput("Nothing was deleted.")
-
-
-def _print_accounts(arguments: Arguments, services: Services, accounts: Iterable[Account]) -> None:
-    def row(account: Account) -> tuple[Cell, ...]:
-        failures = services.accounts.failures_of(account)
-        return (
-            account.id,
-            account.username,
-            rfc3339.build(account.created_at),
-            _time(account.locked_at),
-            failures.count,
-            _time(failures.blocked_at),
-            account.roles,
-        )
-
-    names = ("id", "username", "created_at", "locked_at", "failures", "blocked_at", "roles")
-    print_table(arguments.json, names, map(row, accounts))
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else rfc3339.build(at)
 
 
 def _read_password(arguments: Arguments) -> str:

@@ -5,7 +5,7 @@ policy. Who asks was decided before: the user, whose password was just verified,
 Only a reset code is verified here.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from re import Pattern
 
 from restauth.core import reset_codes
@@ -28,7 +28,7 @@ from restauth.errors import (
     UsernameTaken,
 )
 from restauth.gate import gate
-from restauth.records import MAX_ID, OPERATOR, Account, Client
+from restauth.records import MAX_ID, OPERATOR, Account, Client, Overview
 from restauth.storage.store import Store
 
 # Tries of a reset code are counted by its selector, next to the names; no name has a NUL.
@@ -76,9 +76,27 @@ class Accounts:
         """The account of that name, in any spelling of it. Raises UnknownUser."""
         return _known(self._store.find_user_by_name(canonical(username)))
 
-    def list(self) -> Iterator[Account]:
-        """All accounts in the order of their ids."""
-        return self._store.list_users()
+    def list(self, prefix: str = "", *, is_locked: bool | None = None) -> Iterator[Account]:
+        """All accounts in the order of their ids; or those whose name begins so, in any spelling of
+        it, and who are locked or are not."""
+        return self._store.list_users(canonical(prefix), is_locked=is_locked)
+
+    def page(
+        self, after: int, limit: int, prefix: str = "", *, is_locked: bool | None = None
+    ) -> tuple[Sequence[Account], int | None]:
+        """At most `limit` of these accounts, from the first one on whose id is higher than `after`.
+        And the `after` of the next page, or None when there is no more."""
+        found = self._store.page_users(after, limit + 1, canonical(prefix), is_locked=is_locked)
+        page = found[:limit]
+        return page, page[-1].id if len(found) > limit else None
+
+    def overview(self, account: Account) -> Overview:
+        """How the account is used. Raises UnknownUser."""
+        activity = self._store.find_activity(account.id, self._clock())
+        if activity is None:
+            raise UnknownUser
+        failures = self.failures_of(account)
+        return Overview(account, *activity, failures.count, failures.blocked_at)
 
     # For any client, and for the user
 

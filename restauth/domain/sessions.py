@@ -113,9 +113,9 @@ class Sessions:
         self._audit.record(Event.REFRESHED, client, session.user_id, session_id=session.id)
         return self._issue(session, now, session.refresh_counter)
 
-    def list(self, user: User) -> list[Session]:
+    def list(self, user_id: int) -> list[Session]:
         """The live sessions of the user, the one used last first."""
-        return self._store.list_sessions(user.id, self._clock())
+        return self._store.list_sessions(user_id, self._clock())
 
     def end(self, user: User, session_id: str, client: Client) -> bool:
         """End the session, and with it all its tokens. False when the user has no such session."""

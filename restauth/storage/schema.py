@@ -98,6 +98,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         SELECT id, rotated_at, refresh_counter - 1 FROM sessions WHERE refresh_counter > 0
         """,
     ),
+    (
+        # When a session of the user last began: it may have ended since.
+        "ALTER TABLE users ADD COLUMN last_login_at INTEGER",
+        """
+        UPDATE users SET last_login_at = (
+            SELECT max(sessions.created_at) FROM sessions WHERE user_id = users.id
+        )
+        WHERE id IN (SELECT user_id FROM sessions)
+        """,
+        "CREATE INDEX locked_users ON users (id) WHERE locked_at IS NOT NULL",
+    ),
 )
 
 # Each table with its columns, of which so many are the key. A row comes after those it refers to.
@@ -106,7 +117,7 @@ TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
         1,
         (
             *("id", "username", "canonical_username", "password_hash", "created_at", "locked_at"),
-            *("roles", "password_version"),
+            *("roles", "password_version", "last_login_at"),
         ),
     ),
     "sessions": (

@@ -22,6 +22,7 @@ PRUNED_AT_ONCE = 100  # expired sessions that one login removes: bounds the time
 LISTED_AT_ONCE = 1000
 # About 2 MB, beside one row for each account. The oldest rows go first, blocking ones last.
 MAX_FAILURES_ROWS = 10_000
+_AFTER_ALL_NAMES = "\U0010ffff" * 255  # the last code point, as often as a name may have it
 
 FailureCounts = Mapping[tuple[str, str], FailureCount]
 Changed = TypeVar("Changed", bound=Mapping[tuple[str, str], FailureCount | None])
@@ -39,7 +40,23 @@ _SELECT_SESSION = """
 _FIND_USER = _SELECT_ACCOUNT + "WHERE id = :user_id"
 _FIND_UNCHANGED = _FIND_USER + " AND password_version = :version AND locked_at IS NULL"
 _FIND_USER_BY_NAME = _SELECT_ACCOUNT + "WHERE canonical_username = :canonical_username"
-_LIST_USERS = _SELECT_ACCOUNT + "WHERE id > :last_id ORDER BY id LIMIT :limit"
+_LIST_USERS = (
+    _SELECT_ACCOUNT
+    + "WHERE id > :after AND (locked_at IS NULL OR :with_locked = 1) ORDER BY id LIMIT :limit"
+)
+_LIST_LOCKED_USERS = (
+    _SELECT_ACCOUNT + "WHERE id > :after AND locked_at IS NOT NULL ORDER BY id LIMIT :limit"
+)
+# The plus: few names have the prefix, so the index of names is to be used and not that of ids.
+_LIST_USERS_BY_PREFIX = (
+    _SELECT_ACCOUNT
+    + """
+    WHERE canonical_username BETWEEN :prefix AND :last AND +id > :after
+        AND ((locked_at IS NULL AND :with_unlocked = 1)
+            OR (locked_at IS NOT NULL AND :with_locked = 1))
+    ORDER BY +id LIMIT :limit
+    """
+)
 _FIND_SESSION = (
     _SELECT_SESSION + "WHERE sessions.id = :session_id AND expires_at > :now AND locked_at IS NULL"
 )
@@ -138,15 +155,50 @@ class Store:
         )
         return _account(rows[0]) if rows else None
 
-    def list_users(self) -> Iterator[Account]:
-        """All users in the order of their ids, read in pages, so that memory stays bounded."""
-        last_id = 0
+    def list_users(self, prefix: str = "", *, is_locked: bool | None = None) -> Iterator[Account]:
+        """All such users in the order of their ids, read in pages, so that memory stays bounded."""
+        after = 0
         while True:
-            rows = self._read(_LIST_USERS, {"last_id": last_id, "limit": LISTED_AT_ONCE})
-            yield from map(_account, rows)
-            if len(rows) < LISTED_AT_ONCE:
+            page = self.page_users(after, LISTED_AT_ONCE, prefix, is_locked=is_locked)
+            yield from page
+            if len(page) < LISTED_AT_ONCE:
                 return
-            last_id = rows[-1][0]
+            after = page[-1].id
+
+    def page_users(
+        self, after: int, limit: int, prefix: str = "", *, is_locked: bool | None = None
+    ) -> list[Account]:
+        """The first users after that id, in the order of their ids: those whose canonical name
+        begins with `prefix`, and who are locked or are not, if that is asked for."""
+        which = {
+            "after": after,
+            "limit": limit,
+            "prefix": prefix,
+            "last": prefix + _AFTER_ALL_NAMES,
+            "with_locked": int(is_locked is not False),
+            "with_unlocked": int(is_locked is not True),
+        }
+        if prefix:
+            rows = self._read(_LIST_USERS_BY_PREFIX, which)
+        elif is_locked:
+            rows = self._read(_LIST_LOCKED_USERS, which)
+        else:
+            rows = self._read(_LIST_USERS, which)
+        return list(map(_account, rows))
+
+    def find_activity(self, user_id: int, now: int) -> tuple[int | None, int] | None:
+        """When a session of the user last began, and how many are live. None without such a
+        user."""
+        rows = self._read(
+            """
+            SELECT last_login_at, (
+                SELECT count(*) FROM sessions WHERE user_id = :user_id AND expires_at > :now
+            )
+            FROM users WHERE id = :user_id
+            """,
+            {"user_id": user_id, "now": now},
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def renew_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
         """Replace a hash by another one of the same password. False when the row has changed."""
@@ -295,48 +347,56 @@ class Store:
         """Begin a session for an account *as it was read when its password was verified*.
 
         False when the account has since been deleted, locked, or given another password: a login
-        that is under way must not outlive what ended all other sessions.
+        that is under way must not outlive what ended all other sessions. Else expired sessions go,
+        and those that are too many for the user.
         """
+        parameters = {
+            **asdict(session),
+            "version": password_version,
+            "pruned": PRUNED_AT_ONCE,
+            "kept": MAX_SESSIONS - 1,
+            "limit": MAX_SESSIONS,
+        }
 
         def work(execute: Execute) -> bool:
-            execute(
-                """
-                DELETE FROM sessions WHERE id IN (
-                    SELECT id FROM sessions WHERE expires_at <= :now
-                    ORDER BY expires_at LIMIT :limit
-                )
-                """,
-                {"now": session.created_at, "limit": PRUNED_AT_ONCE},
-            )
             rows = execute(
                 """
-                INSERT INTO sessions (
-                    id, user_id, created_at, last_used_at, expires_at, renewable_until,
-                    refresh_counter, rotated_at, peer, user_agent
-                )
-                SELECT
-                    :id, id, :created_at, :last_used_at, :expires_at, :renewable_until,
-                    :refresh_counter, :rotated_at, :peer, :user_agent
-                FROM users
+                UPDATE users SET last_login_at = :created_at
                 WHERE id = :user_id AND password_version = :version AND locked_at IS NULL
                 RETURNING id
                 """,
-                {**asdict(session), "version": password_version},
+                parameters,
             )
             if rows:
                 execute(
                     """
                     DELETE FROM sessions WHERE id IN (
-                        SELECT id FROM sessions WHERE user_id = :user_id AND id <> :session_id
-                        ORDER BY last_used_at DESC, id LIMIT :limit OFFSET :kept
+                        SELECT id FROM (
+                            SELECT id FROM sessions WHERE expires_at <= :created_at
+                            ORDER BY expires_at LIMIT :pruned
+                        ) AS expired
+                        UNION ALL
+                        SELECT id FROM (
+                            SELECT id FROM sessions
+                            WHERE user_id = :user_id AND expires_at > :created_at
+                            ORDER BY last_used_at DESC, id LIMIT :limit OFFSET :kept
+                        ) AS excess
                     )
                     """,
-                    {
-                        "user_id": session.user_id,
-                        "session_id": session.id,
-                        "limit": MAX_SESSIONS,
-                        "kept": MAX_SESSIONS - 1,
-                    },
+                    parameters,
+                )
+                execute(
+                    """
+                    INSERT INTO sessions (
+                        id, user_id, created_at, last_used_at, expires_at, renewable_until,
+                        refresh_counter, rotated_at, peer, user_agent
+                    )
+                    VALUES (
+                        :id, :user_id, :created_at, :last_used_at, :expires_at, :renewable_until,
+                        :refresh_counter, :rotated_at, :peer, :user_agent
+                    )
+                    """,
+                    parameters,
                 )
             return bool(rows)
 

@@ -11,6 +11,7 @@ from restauth.core import rfc3339
 from restauth.errors import NoSession, NotFound, RegistrationClosed, UnknownUser
 from restauth.records import MAX_ID, IssuedTokens
 from restauth.services import Services
+from restauth.web import representations
 from restauth.web.access import check_roles
 from restauth.web.http import Request, Response, json_response
 from restauth.web.location import location
@@ -88,16 +89,8 @@ def list_sessions(request: Request, services: Services) -> Response:
     """GET /api/sessions: the live sessions of the caller."""
     user = request.identified().user
     sessions = [
-        {
-            "id": session.id,
-            "created_at": rfc3339.build(session.created_at),
-            "last_used_at": rfc3339.build(session.last_used_at),
-            "expires_at": rfc3339.build(session.expires_at),
-            "peer": session.peer,
-            "user_agent": session.user_agent,
-            "current": session.id == user.session_id,
-        }
-        for session in services.sessions.list(user)
+        {**representations.session(session), "current": session.id == user.session_id}
+        for session in services.sessions.list(user.id)
     ]
     return json_response(200, {"sessions": sessions})
 

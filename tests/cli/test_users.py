@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from restauth.core import rfc3339
 from restauth.core.authorization import Bearer
 from restauth.errors import BadCredentials, Throttled
 from restauth.records import ImportedUser, User
 from restauth.services import Services
 from restauth.testing import Clock
 from tests.cli.conftest import NAME, PASSWORD, TIME, Restauth, is_one_line, refused
-from tests.conftest import CLIENT, ServicesFactory, client_of
+from tests.conftest import CLIENT, ServicesFactory, bearer, client_of
 from tests.processes import converse
 
-HEAD = "id\tusername\tcreated_at\tlocked_at\tfailures\tblocked_at\troles\n"
+HEAD = "id\tusername\tcreated_at\tlocked_at\tfailures\tpassword_blocked_at\troles\n"
+USE = {"last_login_at", "sessions"}  # what is shown of one user, and not in a list
 MISSING = (
     "There is no database {}/restauth.db: set RESTAUTH_DATABASE to that of the service, or make "
     "one: restauth serve, or restauth user add --create."
@@ -225,7 +227,7 @@ def test_lock_ends_the_sessions_and_unlock_gives_back_the_password(
 ) -> None:
     token = begin_session(services)
     assert restauth("user lock ada") == (0, "locked ada; all sessions have ended\n", "")
-    assert re.fullmatch(TIME, restauth("user show ada --json").json[0]["locked_at"])
+    assert re.fullmatch(TIME, restauth("user show ada --json").json["locked_at"])
     assert not is_right(services, PASSWORD)
     assert restauth("user unlock ada") == (0, "unlocked ada\n", "")
     assert is_right(services, PASSWORD)
@@ -328,7 +330,78 @@ def test_a_list_is_a_table_or_json(restauth: Restauth, services: Services) -> No
         *(1, "susan", "1970-01-01T00:00:00Z", None, 0, None),
         ["editor", "viewer"],
     ]
-    assert rows[1:] == restauth("user show élodie --json").json
+    shown = restauth("user show élodie --json").json
+    assert {**rows[1], "last_login_at": None, "sessions": 0} == shown
+    assert restauth("user show élodie").out == (
+        f"{HEAD[:-1]}\tlast_login_at\tsessions\n"
+        "2\tÉlodie\t2027-01-15T08:00:00Z\t2027-01-15T08:00:01Z\t0\t-\t-\t-\t0\n"
+    )
+
+
+def test_a_list_can_be_narrowed_to_a_prefix_and_to_locked_users(
+    restauth: Restauth, services: Services
+) -> None:
+    for number, name in enumerate(("Ada", "bob", "adam", "a%"), start=1):
+        services._resources.store.add_user(name, name.lower(), "-", 0)
+        if number % 2:
+            services._resources.store.lock_user(number, 0)
+
+    def listed(words: str) -> list[str]:
+        return [row["username"] for row in restauth(f"user list --json {words}").json]
+
+    assert listed("") == ["Ada", "bob", "adam", "a%"]
+    assert listed("--prefix AD") == ["Ada", "adam"]
+    assert listed("--prefix %") == listed("--prefix x") == []
+    assert listed("--locked") == ["Ada", "adam"]
+    assert listed("--locked --prefix ada") == ["Ada", "adam"]
+    assert listed("--locked --prefix b") == []
+
+
+def test_user_show_has_the_sessions_and_the_last_login_and_sessions_are_listed(
+    restauth: Restauth, services: Services, ada: int, clock: Clock
+) -> None:
+    clock.now = int(time.time())  # a command has no other clock
+    began = rfc3339.build(clock.now)
+    tokens = [begin_session(services) for _ in range(2)]
+    user = user_of(services, tokens[0])
+    assert user is not None
+    shown = restauth("user show ada --json").json
+    assert (shown["sessions"], shown["last_login_at"]) == (2, began)
+    sessions = restauth("user sessions ADA --json").json
+    (session,) = [row for row in sessions if row["id"] == user.session_id]
+    assert session == {
+        "created_at": began,
+        "expires_at": rfc3339.build(clock.now + 86_400),
+        "id": user.session_id,
+        "last_used_at": began,
+        "peer": CLIENT.peer,
+        "user_agent": CLIENT.user_agent,
+    }
+    head, *lines = restauth("user sessions ada").out.splitlines()
+    assert head.split("\t") == [
+        *("id", "created_at", "last_used_at", "expires_at", "peer", "user_agent")
+    ]
+    assert [line.split("\t")[0] for line in lines] == [row["id"] for row in sessions]
+    restauth("user end-sessions ada")
+    shown = restauth("user show ada --json").json
+    assert (shown["sessions"], shown["last_login_at"]) == (0, began)
+    assert restauth("user sessions ada --json").json == []
+
+
+def test_the_json_of_commands_has_the_shapes_of_the_api(
+    restauth: Restauth, services: Services, ada: int, clock: Clock
+) -> None:
+    clock.now = int(time.time())
+    token = begin_session(services)
+    client = client_of(services)
+    me = client.get("/api/users/me", headers=bearer(token)).json
+    shown, (row,) = restauth("user show ada --json").json, restauth("user list --json").json
+    assert me.items() <= shown.items()
+    assert row.items() <= shown.items()
+    assert set(shown) - set(row) == USE
+    (session,) = client.get("/api/sessions", headers=bearer(token)).json["sessions"]
+    assert session.pop("current")
+    assert restauth("user sessions ada --json").json == [session]
 
 
 def test_a_name_cannot_control_the_terminal(restauth: Restauth, services: Services) -> None:
@@ -360,6 +433,24 @@ def test_at_a_terminal_a_table_is_aligned(directory: Path, services: Services) -
         ["1", "a-long-name-of-a-user", "1970-01-01T00:00:00Z", "-", "0", "-", "-"],
         ["2", "b", "1970-01-01T00:00:00Z", "-", "0", "-", "editor viewer"],
     ]
+
+
+def test_at_a_terminal_one_user_is_shown_line_by_line(directory: Path, services: Services) -> None:
+    services._resources.store.add_user("b\t", "b", "-", 0, ("editor", "viewer"))
+    status, screen = converse(directory, "user show b", {})
+    assert status == 0
+    assert [re.split("  +", line) for line in screen.splitlines()] == [
+        ["id", "1"],
+        ["username", "b\\t"],
+        ["created_at", "1970-01-01T00:00:00Z"],
+        ["locked_at", "-"],
+        ["failures", "0"],
+        ["password_blocked_at", "-"],
+        ["roles", "editor viewer"],
+        ["last_login_at", "-"],
+        ["sessions", "0"],
+    ]
+    assert len({len(line) - len(line.split("  ")[-1].strip()) for line in screen.splitlines()}) == 1
 
 
 # By id, and a new name
@@ -424,8 +515,8 @@ def test_user_show_tells_whether_the_password_is_blocked(
 
     def shown() -> tuple[object, object]:
         (row,) = restauth("user list --json").json
-        assert [row] == restauth("user show #1 --json").json
-        return row["failures"], row["blocked_at"]
+        assert row.items() <= restauth("user show #1 --json").json.items()
+        return row["failures"], row["password_blocked_at"]
 
     for count in range(3):
         assert shown() == (count, None)
@@ -442,7 +533,10 @@ def test_user_show_tells_whether_the_password_is_blocked(
 
 # No such user, no database
 
-ON_ONE_USER = ("show", "lock", "unlock", "delete", "end-sessions", "passwd", "roles", "reset-code")
+ON_ONE_USER = (
+    *("show", "sessions", "lock", "unlock", "delete", "end-sessions", "passwd", "roles"),
+    "reset-code",
+)
 
 
 @pytest.mark.parametrize("command", ON_ONE_USER)

@@ -88,7 +88,7 @@ def is_valid(verifier: Verifier, token: str) -> bool:
 def session_of(services: Services, token: str) -> Session:
     """The session of the token, as its user sees it."""
     user = verify(services, token).user
-    (session,) = (one for one in services.sessions.list(user) if one.id == user.session_id)
+    (session,) = (one for one in services.sessions.list(user.id) if one.id == user.session_id)
     return session
 
 

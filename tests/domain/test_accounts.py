@@ -20,7 +20,7 @@ from restauth.errors import (
     UnusableCode,
     UsernameTaken,
 )
-from restauth.records import Account
+from restauth.records import Account, Overview
 from restauth.services import Services
 from restauth.testing import Clock
 from tests.conftest import (
@@ -32,7 +32,7 @@ from tests.conftest import (
     race,
     slot_taken,
 )
-from tests.domain.actions import LAX_PATTERN, NAME, PASSWORD, events, log_in, register
+from tests.domain.actions import LAX_PATTERN, NAME, PASSWORD, events, fail, issue, log_in, register
 from tests.vectors import LOOK_ALIKES
 
 
@@ -66,6 +66,64 @@ def expect_each(
     for act in acts:
         with pytest.raises(error, match=match):
             act()
+
+
+# What the operator sees
+
+
+def test_an_overview_says_how_an_account_is_used(
+    make_services: ServicesFactory, clock: Clock
+) -> None:
+    services = make_services(max_failures=2, session_duration=1000)
+    account = register(services)
+    assert services.accounts.overview(account) == Overview(account, None, 0, 0, None)
+    began = clock.now
+    for _ in range(2):
+        issue(services)
+    clock.advance(5)
+    fail(services)
+    assert services.accounts.overview(account) == Overview(account, began, 2, 1, None)
+    fail(services)
+    assert services.accounts.overview(account) == Overview(account, began, 2, 2, clock.now)
+    clock.advance(995)
+    assert services.accounts.overview(account) == Overview(account, began, 0, 2, clock.now - 995)
+    services.accounts.delete(account)
+    with pytest.raises(UnknownUser):
+        services.accounts.overview(account)
+
+
+def test_accounts_are_listed_by_any_spelling_of_a_prefix_and_page_by_page(
+    make_services: ServicesFactory,
+) -> None:
+    accounts = make_services(username_pattern=LAX_PATTERN).accounts
+    names = ("Ada", "bob", "ADAM", "Straße", "eva")
+    for name in names:
+        accounts.register(name, PASSWORD)
+    accounts.lock(accounts.find(3))
+
+    def ids(prefix: str, is_locked: bool | None = None) -> list[int]:
+        return [account.id for account in accounts.list(prefix, is_locked=is_locked)]
+
+    assert ids("") == [1, 2, 3, 4, 5]
+    for prefix in ("ad", "AD", "\uff41d"):  # full width
+        assert (ids(prefix), ids(prefix, True), ids(prefix, False)) == ([1, 3], [3], [1])
+    assert ids("STRASSE") == [4]
+    assert ids("a" * 300) == ids("ada\0") == ids("\udcff") == []
+
+    def pages(limit: int, **which: object) -> list[list[int]]:
+        found, after = [], 0
+        while True:
+            page, following = accounts.page(after, limit, **which)  # type: ignore[arg-type]
+            found.append([account.id for account in page])
+            if following is None:
+                return found
+            after = following
+
+    assert pages(2) == [[1, 2], [3, 4], [5]]
+    assert pages(5) == pages(9) == [[1, 2, 3, 4, 5]]
+    assert pages(1, prefix="Ad") == [[1], [3]]
+    assert pages(1, is_locked=True) == [[3]]
+    assert pages(1, prefix="x") == [[]]
 
 
 # Registration

@@ -425,7 +425,7 @@ def test_what_only_looks_or_fails_without_an_account_writes_nothing(
     services.authentication.authenticate(NAME, PASSWORD, CLIENT)
     services.accounts.find_by_name(NAME)
     list(services.accounts.list())
-    services.sessions.list(user)
+    services.sessions.list(user.id)
     services.sessions.preview(account, CLIENT)
     for garbage in ("", "a.b.c", "r1.kid.sid.0.seal"):  # whose it is, nobody could say
         with pytest.raises(BadCredentials):

@@ -308,11 +308,11 @@ def test_ones_own_live_sessions_are_listed_the_one_used_last_first(
     old, young = issue(services), start(services)
     clock.advance(1)
     renew(services, old.token)
-    listed = services.sessions.list(user)
+    listed = services.sessions.list(user.id)
     assert [each.id for each in listed] == [old.session_id, young.session_id, user.session_id]
     assert listed[0] == session_of(services, old.token)
     clock.advance(899)  # the oldest ends
-    assert services.sessions.list(user) == listed[:2]
+    assert services.sessions.list(user.id) == listed[:2]
 
 
 # What ends it

@@ -65,6 +65,7 @@ REFUSED = [
     "UPDATE users SET id = 'one'",
     "UPDATE users SET roles = NULL",
     "UPDATE users SET password_version = NULL",
+    "UPDATE users SET last_login_at = 'now'",
     SESSION + "('sid', 1, 0, 0, 1)",  # a session id twice
     SESSION + "('s', 3, 0, 0, 1)",  # a session without a user
     SESSION + "('s', 1, 0, 0, NULL)",
@@ -136,3 +137,17 @@ def test_the_fourth_migration_knows_the_last_rotation_of_every_session() -> None
         run(connection, "UPDATE sessions SET refresh_counter = 0, rotated_at = 8 WHERE id = 's2'")
         run(connection, *MIGRATIONS[3])
         assert rows(connection, "rotations") == [("s1", 8, 2)]
+
+
+def test_the_migration_of_the_last_login_takes_it_from_the_sessions_that_are_there() -> None:
+    (number,) = [
+        number for number, migration in enumerate(MIGRATIONS) if "last_login_at" in str(migration)
+    ]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in MIGRATIONS[:number]:
+            run(connection, *migration)
+        run(connection, USER + "('Miguel', 'miguel', 'hash', 5), ('Susan', 'susan', 'hash', 5)")
+        run(connection, SESSION + "('s1', 1, 7, 90, 1000), ('s2', 1, 8, 80, 1000)")
+        run(connection, *MIGRATIONS[number])
+        logins = connection.execute("SELECT id, last_login_at FROM users ORDER BY id").fetchall()
+        assert logins == [(1, 8), (2, None)]

@@ -1,0 +1,51 @@
+"""What JSON says of an account and of a session, over HTTP and with `--json` alike.
+
+Rule: a thing has one shape, wherever it is shown. Times are RFC 3339; what does not exist is null.
+No secret is shown.
+"""
+
+from typing import TypeAlias
+
+from restauth.core import rfc3339
+from restauth.records import Account, Overview, Session
+
+Member: TypeAlias = "int | str | tuple[str, ...] | None"
+
+
+def account(account: Account) -> dict[str, Member]:
+    """As an operator sees it in a list."""
+    return {
+        "created_at": rfc3339.build(account.created_at),
+        "id": account.id,
+        "locked_at": time(account.locked_at),
+        "roles": account.roles,
+        "username": account.username,
+    }
+
+
+def overview(overview: Overview) -> dict[str, Member]:
+    """As an operator sees it alone."""
+    return {
+        **account(overview.account),
+        "failures": overview.failures,
+        "last_login_at": time(overview.last_login_at),
+        "password_blocked_at": time(overview.password_blocked_at),
+        "sessions": overview.sessions,
+    }
+
+
+def session(session: Session) -> dict[str, Member]:
+    """As its user sees it, and an operator."""
+    return {
+        "created_at": rfc3339.build(session.created_at),
+        "expires_at": rfc3339.build(session.expires_at),
+        "id": session.id,
+        "last_used_at": rfc3339.build(session.last_used_at),
+        "peer": session.peer,
+        "user_agent": session.user_agent,
+    }
+
+
+def time(at: int | None) -> str | None:
+    """Of epoch seconds."""
+    return None if at is None else rfc3339.build(at)
