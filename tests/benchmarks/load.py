@@ -59,7 +59,9 @@ def _find(pattern: str, output: str) -> tuple[str, ...]:
 
 
 @dataclass
-class _Client:
+class Client:
+    """A connection that is kept, and the seconds that each answer took."""
+
     connection: socket.socket
     received: bytes = b""
     asked_at: float = 0.0
@@ -69,29 +71,32 @@ class _Client:
         self.received, self.asked_at = b"", perf_counter()
         self.connection.sendall(request)
 
-    def has_answer(self, status: int) -> bool:
+    def hear(self) -> int | None:
+        """Read what has come. The status, when the answer is complete."""
         received = self.connection.recv(65_536)
         assert received, "the server has closed the connection"
         self.received += received
         head, end, body = self.received.partition(b"\r\n\r\n")
         if not end:
-            return False
-        assert head.startswith(b"HTTP/1.1 %d " % status), head
+            return None
         length = _LENGTH.search(head)
         assert length is not None, head
         if len(body) < int(length[1]):
-            return False
+            return None
         self.times.append(perf_counter() - self.asked_at)
-        return True
+        return int(head.split(maxsplit=2)[1])
+
+
+def build_request(host: str, header: str) -> bytes:
+    """A request for the resource."""
+    return f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {header}\r\n\r\n".encode()
 
 
 def _by_python(address: str, header: str, status: int, clients: int, seconds: float) -> Load:
     url = urlsplit(address)
-    request = (
-        f"GET {PATH} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: {header}\r\n\r\n"
-    ).encode()
+    request = build_request(url.netloc, header)
     place = (str(url.hostname), int(url.port or 80))
-    everyone = [_Client(socket.create_connection(place, timeout=30)) for _ in range(clients)]
+    everyone = [Client(socket.create_connection(place, timeout=30)) for _ in range(clients)]
     with selectors.DefaultSelector() as selector:
         started = perf_counter()
         for client in everyone:
@@ -101,7 +106,9 @@ def _by_python(address: str, header: str, status: int, clients: int, seconds: fl
         while perf_counter() < started + seconds or not any(each.times for each in everyone):
             assert perf_counter() < started + seconds + 30, "no answer came"
             for key, _ in selector.select(1):
-                if key.data.has_answer(status):
+                found = key.data.hear()
+                if found is not None:
+                    assert found == status, key.data.received
                     key.data.ask(request)
         elapsed = perf_counter() - started
     for client in everyone:
