@@ -14,25 +14,31 @@ import os
 import platform
 import re
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
 import venv
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from tests.benchmarks import table
 from tests.benchmarks.load import PATH, put_load
 from tests.benchmarks.peers import GREETING, restauth_headers
-from tests.processes import Server
+from tests.processes import Server, until_deadline
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-LIBRARIES = ("PyJWT", "waitress", "bottle", "falcon", "Flask", "Flask-SQLAlchemy", "Flask-HTTPAuth")
+LIBRARIES = (
+    *("PyJWT", "waitress", "bottle", "falcon", "Flask", "Flask-SQLAlchemy", "Flask-HTTPAuth"),
+    "granian",
+)
 PACKAGES = ("fastify@5", "better-sqlite3@12", "fast-jwt@6")
 MODULES = {
     "hello": (),
@@ -40,7 +46,12 @@ MODULES = {
     "bottle": ("bottle",),
     "seed": ("flask", "flask_sqlalchemy", "flask_httpauth"),
     "restauth": ("restauth",),
+    "granian": ("restauth", "granian"),
 }
+OURS = ("restauth", "granian")
+# The guide's line. Its own threads are enough, so there is no best number to look for.
+GRANIAN = ("granian", "--interface", "wsgi", "--factory", "--blocking-threads", "80", "--port")
+LOGIN_INTERVAL = 1  # seconds between two logins, each with a hash, under Granian
 IMPORTED = {"restauth": "restauth", "seed": "flask, flask_sqlalchemy, flask_httpauth, jwt"}
 THREADS = ("1", "4", "15")  # of which each peer takes what is best for it
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,7 +80,7 @@ def main() -> None:
         names = [name for name, modules in MODULES.items() if has_all(python, modules)]
         served = names if arguments.short else [*names, "fastify"]
         measure_wire(samples, size, directory, python, served)
-        measure_calls(samples, size, python, names)
+        measure_calls(samples, size, python, [name for name in names if name != "granian"])
         measure_imports(samples, size, python, [name for name in names if name in IMPORTED])
         versions = installed(python)
     print(f"Python {platform.python_version()}, {', '.join(versions)}; rounds: {size.rounds}\n")
@@ -117,7 +128,8 @@ class Target(NamedTuple):
 
 @contextmanager
 def serving(directory: Path, python: str, name: str, threads: str) -> Iterator[Target]:
-    """A peer behind waitress with so many threads; restauth and Fastify by their own servers."""
+    """A peer behind waitress with so many threads; restauth and Fastify by their own servers, and
+    restauth behind Granian while a client logs in."""
     folder = Path(tempfile.mkdtemp(dir=directory))
     command = [python, str(HERE / "peers.py"), "serve", name, threads]
     if name == "restauth":
@@ -125,16 +137,57 @@ def serving(directory: Path, python: str, name: str, threads: str) -> Iterator[T
     if name == "fastify":
         modules = f"NODE_PATH={directory / 'node_modules'}"
         command = ["env", modules, "NODE_ENV=production", "node", str(HERE / "fastify.js")]
+    if name == "granian":
+        command = [python, "-m", *GRANIAN, str(free_port()), "restauth:create_app"]
     # A run takes longer than the ten minutes that a token lives by default.
-    with Server.start(folder, *command, token_duration="36000") as server:
-        if name == "restauth":
+    cache = "0" if name == "granian" else "300"  # 0: so that each login computes a hash
+    options = {"token_duration": "36000", "bcrypt_rounds": "12", "credential_cache": cache}
+    with Server.start(folder, *command, **options) as server, ExitStack() as stack:
+        if name == "granian":
+            stack.callback(server.end)  # its worker would outlive a kill
+        if name in OURS:
+            wait_until_up(server)
             server.register("miguel", "python")
             headers = restauth_headers(server.log_in("miguel", "python"))
         else:
             headers = json.loads(server.hear(re.compile(r"^\{.*\}$", re.MULTILINE))[0])
         target = Target(name, server, headers)
         check(target)
+        if name == "granian":
+            stack.enter_context(logging_in(server))
         yield target
+
+
+def wait_until_up(server: Server) -> None:
+    for _ in until_deadline():
+        with suppress(OSError):
+            server.get("/api/health")
+            return
+
+
+@contextmanager
+def logging_in(server: Server) -> Iterator[None]:
+    """A client logs in again and again."""
+    stop = Event()
+
+    def log_in() -> None:
+        while not stop.wait(LOGIN_INTERVAL):
+            server.log_in("miguel", "python")
+
+    with ThreadPoolExecutor(1) as threads:
+        work = threads.submit(log_in)
+        try:
+            yield
+        finally:
+            stop.set()
+            work.result()
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def check(target: Target) -> None:
@@ -169,7 +222,7 @@ def measure_wire(
 
 def best_threads(size: Size, directory: Path, python: str, name: str) -> str:
     """The number of threads with which a peer answers most; some have their own."""
-    if name in ("restauth", "fastify") or size.rounds == 1:
+    if name in (*OURS, "fastify") or size.rounds == 1:
         return "4"
     rates = {}
     for threads in THREADS:

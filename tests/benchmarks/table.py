@@ -20,6 +20,7 @@ FEW, MANY = 8, 64
 NAMES = {
     "hello": "hello world", "falcon": "Falcon", "bottle": "Bottle", "seed": "REST-auth's stack",
     "restauth": "restauth", "fastify": "Fastify on Node",
+    "granian": "restauth, Granian",
 }  # fmt: skip
 _KINDS = {"token": "", "refused": ", refused token", "password": ", password verified before"}
 
@@ -45,6 +46,10 @@ COMPARISONS = (
             ("hello token", ""),
             ("fastify token", ""),
         )
+    ),
+    *(
+        Comparison(RATE.format(clients), "granian token", "fastify token", "≥ 1.3")
+        for clients in (FEW, MANY)
     ),
     *(
         Comparison(CPU.format(clients), _TOKEN, "hello token", "≤ 1.6") for clients in (FEW, MANY)
