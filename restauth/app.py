@@ -20,6 +20,7 @@ from restauth.settings import Settings, SettingsKeywords
 from restauth.web.app import App
 from restauth.web.guard_rules import parse_guard_rules
 from restauth.web.middleware import Guard
+from restauth.web.routes import metrics_routes
 
 _log = logging.getLogger("restauth")
 
@@ -44,6 +45,8 @@ class Service:
     def __init__(self, **keywords: Unpack[SettingsKeywords]) -> None:
         services = start_services(settings.load(os.environ, keywords))
         _warn_of_new(services)
+        if settings.is_address(services.settings.metrics):
+            _log.warning("metrics is an address: only `restauth serve` listens there")
         self._use(services)
 
     def _use(self, services: Services) -> None:
@@ -72,6 +75,11 @@ class Service:
     def app(self) -> App:
         """The WSGI app with all routes of restauth."""
         return self._app
+
+    @property
+    def metrics_app(self) -> App:
+        """A WSGI app with the route /metrics alone, open to anyone who can reach it."""
+        return App(self._services, metrics_routes())
 
     def guard(
         self,

@@ -25,13 +25,17 @@ from restauth.domain import importer, password_rules
 from restauth.domain.accounts import Accounts
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.authentication import Authentication
+from restauth.domain.collector import Collector
 from restauth.domain.identification import Identification
 from restauth.domain.keys import SigningKeys
+from restauth.domain.metered import EXPECTED, MeteredIdentification
+from restauth.domain.metrics import Metrics
 from restauth.domain.remote_keys import RemoteKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
 from restauth.domain.throttling import LoginThrottle
 from restauth.errors import InvalidSetting, NotReady, UnusableKeyRing, UnusableStore
+from restauth.gate import gate
 from restauth.records import OPERATOR
 from restauth.settings import Settings, both_names, is_postgres
 from restauth.storage import engines, key_file
@@ -67,6 +71,8 @@ class Services:
     identification: Identification
     accounts: Accounts
     sessions: Sessions
+    metrics: Metrics
+    collector: Collector
     clock: Callable[[], int]
     is_new: bool  # whether the database was made now
     _resources: Resources
@@ -85,6 +91,19 @@ class Services:
         self.audit.retry()
         if self.audit.fault:
             raise NotReady  # without the cause: the log has it already, once
+
+    def check_ready(self) -> None:
+        """Return if requests can be sent here: `ping`, the tables, and the key ring as its file is
+        now. Raises StoreUnavailable, NotReady."""
+        self.ping()
+        if not self._resources.store.is_up_to_date():
+            shown = engines.show(self.settings.database)
+            raise NotReady(f"The tables in {shown} are older than this restauth: restart it.")
+        gate.before_waiting()
+        try:
+            self.keys.read()
+        except UnusableKeyRing as error:
+            raise NotReady(str(error)) from None
 
     def backup(self, target: Path, progress: Callable[[int], None] | None = None) -> None:
         """Write a consistent copy of the database to a new file; `progress` is called with
@@ -183,7 +202,11 @@ def build_services(
     authentication = Authentication(
         resources, throttle, hasher, audit, cache_duration=settings.credential_cache, clock=clock
     )
-    identification = Identification(
+    identify_by: Callable[..., Identification] = Identification
+    if settings.metrics:
+        resources.metrics.expect((), EXPECTED)
+        identify_by = partial(MeteredIdentification, metrics=resources.metrics)
+    identification = identify_by(
         partial(keys.find, duration=settings.token_duration),
         _build_tokens(settings),
         clock,
@@ -218,6 +241,8 @@ def build_services(
         identification,
         accounts,
         sessions,
+        resources.metrics,
+        Collector(resources.metrics, store, resources.limiter, keys, clock),
         clock,
         is_new,
         resources,
@@ -359,7 +384,8 @@ _shared_lock = Lock()
 
 def _open_resources(database: str, *, create: bool, share: bool) -> Resources:
     engine = engines.open_engine(database, create=create)
-    new = Resources(engine, Store(engine), HashLimiter(HASH_SLOTS, HASH_QUEUE), CredentialCache())
+    limiter = HashLimiter(HASH_SLOTS, HASH_QUEUE)
+    new = Resources(engine, Store(engine), limiter, CredentialCache(), Metrics())
     if not share:
         return new
     with _shared_lock:

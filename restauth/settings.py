@@ -203,16 +203,28 @@ def _addresses(text: str) -> tuple[str, ...]:
         f"{DEFAULT_HOST}:{word}" if word.isdigit() else word
         for word in text.replace(",", " ").split()
     )
-    if not addresses or not all(map(_is_address, addresses)):
+    if not addresses or not all(map(is_address, addresses)):
         raise ValueError("not HOST:PORT or a port, or several of them, comma-separated")
     return addresses
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text says where to listen: HOST:PORT."""
     host, _, port = text.rpartition(":")
     # The system would use a larger port modulo 65,536.
     is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and int(port) <= 65_535
     return is_port and (host == "*" or _is_host(f"{host}:1"))
+
+
+def _metrics(text: str) -> str:
+    if not text or (is_address(text) and _is_loopback(text.rpartition(":")[0].strip("[]"))):
+        return text
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text) or not 32 <= len(text) <= 255:
+        raise ValueError(
+            "neither a secret of 32 to 255 letters, digits and -._~+/ nor an address of this "
+            "machine, such as 127.0.0.1:9464"
+        )
+    return text
 
 
 def _dotted(text: str) -> str:
@@ -369,6 +381,13 @@ class Settings:
     audit_log: str = _setting(
         "", _file_or_nothing, "file to which servers and commands append the audit log"
     )
+    metrics: str = _setting(
+        "",
+        _metrics,
+        "GET /metrics for Prometheus: a bearer secret of 32 characters or more; or where `restauth "
+        "serve` listens for it, HOST:PORT on this machine only; empty: off",
+        is_secret=True,
+    )
     cors_origins: tuple[str, ...] = _setting(
         "",
         _origins,
@@ -389,7 +408,9 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The value without a password."""
+        """The value without a password or another secret."""
+        if self.name == "metrics":
+            return self.value if not self.value or is_address(self.value) else "***"
         return without_secret(self.value) if self.name == "database" else self.value
 
 
@@ -425,6 +446,7 @@ class SettingsKeywords(TypedDict, total=False):
     issuer: str
     audience: str
     audit_log: str | Path
+    metrics: str
     cors_origins: str | tuple[str, ...] | list[str]
     require_https: bool | str
 

@@ -184,6 +184,15 @@ def test_an_open_policy_is_said_at_each_start(
     assert found == ["WARNING"] * warnings
 
 
+@pytest.mark.parametrize(("value", "warnings"), [("127.0.0.1:0", 1), ("s" * 32, 0), ("", 0)])
+def test_an_address_of_the_metrics_at_which_no_one_listens_is_said(
+    files: Any, caplog: pytest.LogCaptureFixture, value: str, warnings: int
+) -> None:
+    Service(**files, metrics=value).close()
+    text = "metrics is an address: only `restauth serve` listens there"
+    assert caplog.messages.count(text) == warnings
+
+
 def test_close_leaves_another_service_on_the_same_database_working(
     service: Service, files: Any, tmp_path: Path
 ) -> None:

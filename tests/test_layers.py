@@ -36,16 +36,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "storage.log_file",
     ),
     "domain": (
-        "domain.audit", "domain.resources", "domain.keys", "domain.remote_keys",
+        "domain.metrics", "domain.audit", "domain.resources", "domain.keys", "domain.remote_keys",
         "domain.throttling", "domain.password_rules", "domain.authentication",
-        "domain.identification", "domain.sessions", "domain.accounts", "domain.importer",
+        "domain.identification", "domain.metered", "domain.collector", "domain.sessions",
+        "domain.accounts", "domain.importer",
     ),
     "services": ("services",),
     "web": (
         "web.access", "web.guard_rules", "web.host", "web.http", "web.challenges", "web.cors",
         "web.location", "web.representations", "web.problems", "web.server_refusals",
-        "web.identity", "web.middleware", "web.router", "web.handlers", "web.openapi",
-        "web.routes", "web.app",
+        "web.identity", "web.middleware", "web.exposition", "web.router", "web.handlers",
+        "web.openapi", "web.routes", "web.app",
     ),
     "app": ("app", "paste", "testing", "__init__"),
     "cli": (

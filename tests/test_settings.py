@@ -19,6 +19,7 @@ from restauth.settings import (
     Settings,
     SettingsKeywords,
     describe,
+    is_address,
     load,
     read_flag,
     without_secret,
@@ -62,6 +63,7 @@ DEFAULTS: dict[str, object] = {
     "issuer": "restauth",
     "audience": "restauth",
     "audit_log": "",
+    "metrics": "",
     "cors_origins": (),
     "require_https": False,
 }
@@ -106,6 +108,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("listen", "5001", ("127.0.0.1:5001",)),
     ("listen", "0.0.0.0:0, [::1]:65535 *:80", ("0.0.0.0:0", "[::1]:65535", "*:80")),
     ("listen", "localhost:80,auth-1.example:80", ("localhost:80", "auth-1.example:80")),
+    *(("metrics", text, text) for text in ("", "a" * 32, "-._~+/Z9" * 31 + "==")),
+    *(("metrics", text, text) for text in ("127.0.0.1:9464", "[::1]:0", "localhost:9464")),
     ("audit_log", "audit.log", "audit.log"),
     ("audit_log", "", ""),
     ("base_url", "https://auth.example.org", "https://auth.example.org"),
@@ -145,6 +149,10 @@ BAD: dict[str, tuple[str, ...]] = {
         *(f"{host}:80" for host in NO_HOST[:3]),
     ),
     "audit_log": NO_FILE[1:],
+    "metrics": (
+        *("a" * 31, "a" * 256, "=" * 32, f"a b{'c' * 40}", "é" * 40, f"{'a' * 40}\n", "off"),
+        *("127.0.0.1", "9464", ":9464", "0.0.0.0:9464", "*:9464", "a.example:9464", "[::]:9464"),
+    ),
     "base_url": (
         *("auth.example.org", "//auth.example.org", "ftp://auth.example.org", "https://"),
         *("javascript:alert(1)", "https:///auth", "https://a.example,b.example", "https://[::1"),
@@ -215,6 +223,17 @@ def test_a_database_is_shown_without_its_secrets(url: str, shown: str) -> None:
         assert "hunter" not in repr(load({}, {"database": url}))
 
 
+def test_the_secret_of_the_metrics_is_never_shown() -> None:
+    secret = "hunter2" * 5
+    (row,) = [row for row in describe({}, {"metrics": secret}) if row.name == "metrics"]
+    assert row.shown == "***"
+    assert "hunter" not in repr(row) + repr(load({}, {"metrics": secret}))
+    assert "hunter" not in refusal_of({}, {"metrics": "hunter2"})
+    for text in ("", "127.0.0.1:9464"):
+        (row,) = [row for row in describe({}, {"metrics": text}) if row.name == "metrics"]
+        assert row.shown == text
+
+
 def test_the_tables_have_every_setting() -> None:
     assert list(DEFAULTS) == list(NAMES) == [setting.name for setting in fields(Settings)]
     assert {name for name, _, _ in GOOD} == set(BAD) == set(NAMES)
@@ -246,8 +265,10 @@ def test_a_valid_value_is_taken_from_the_environment_and_from_python(
     ("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts]
 )
 def test_an_invalid_value_stops_the_start_by_one_line_with_its_name(name: str, text: str) -> None:
-    assert refusal_of({variable(name): text}).startswith(f"{variable(name)} is {text!r}: ")
-    assert refusal_of({}, {name: text}).startswith(f"{name} is {text!r}: ")
+    is_hidden = name == "metrics" and not is_address(text)
+    shown = "***" if is_hidden else text
+    assert refusal_of({variable(name): text}).startswith(f"{variable(name)} is {shown!r}: ")
+    assert refusal_of({}, {name: text}).startswith(f"{name} is {shown!r}: ")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -10,7 +10,7 @@ import math
 import socket
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -24,6 +24,8 @@ from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 from restauth.cli.tasks import AppTask, Dispatcher, RefusalTask, Refuse
 from restauth.core.throttle import network_of
 from restauth.gate import WouldWait
+
+Other = tuple[str, WSGIApplication]  # an address, HOST:PORT, and the app that is there
 
 REQUEST_DURATION = 15  # seconds from the first byte of a request to its last one
 ANSWER_DURATION = 15  # seconds in which a client takes a whole response
@@ -292,8 +294,10 @@ def listen(
     sockets: dict[int, Any],
     dispatcher: Dispatcher,
     refuse: Refuse | None = None,
+    others: Sequence[Other] = (),
 ) -> list[Listener]:
-    """Listen on all addresses of the options; `refuse` answers what the app does not see.
+    """Listen on all addresses of the options, and then on those of `others`, which have apps of
+    their own and share all else; `refuse` answers what the app does not see.
 
     The threads that call the app start last. Raises OSError.
     """
@@ -305,6 +309,12 @@ def listen(
         listeners = [
             TcpListener(app, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
             for info in addresses
+        ]
+    for address, other in others:
+        infos: Any = Adjustments(listen=address)
+        listeners += [
+            TcpListener(other, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
+            for info in infos.listen
         ]
     for listener in listeners:
         listener.connections, listener.refuse = connections, refuse

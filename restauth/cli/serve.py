@@ -17,7 +17,7 @@ from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
 from restauth.services import find_key_path, start_services
-from restauth.settings import Settings, is_postgres
+from restauth.settings import Settings, is_address, is_postgres
 from restauth.storage import engines
 from restauth.web.server_refusals import refuse
 
@@ -51,7 +51,14 @@ def _serve(arguments: Arguments) -> int:
 
         # With PostgreSQL, nearly every request waits for the network.
         is_prompt = not is_postgres(settings.database)
-        server.serve(late, options, start, partial(refuse, settings), is_app_prompt=is_prompt)
+        server.serve(
+            late,
+            options,
+            start,
+            partial(refuse, settings),
+            is_app_prompt=is_prompt,
+            others=[(settings.metrics, late.show_metrics)] if is_address(settings.metrics) else [],
+        )
     return 0
 
 
@@ -67,10 +74,17 @@ class _LateService(ExitStack):
 
     def start(self, settings: Settings) -> None:
         """Make the service. Raises as `Service`."""
-        self._app = self.enter_context(_AnnouncedService(settings)).app
+        service = self.enter_context(_AnnouncedService(settings))
+        self._app, self._metrics_app = service.app, service.metrics_app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._app(environ, start_response)
+
+    def show_metrics(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """The app of the address that is for the scraper."""
+        return self._metrics_app(environ, start_response)
 
 
 def _announce(settings: Settings, options: dict[str, Any], addresses: list[str]) -> None:

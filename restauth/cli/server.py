@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import _exit
 from types import FrameType
 from typing import Any, TextIO
@@ -20,7 +20,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
-from restauth.cli.connections import Connection, Connections, Listener, listen
+from restauth.cli.connections import Connection, Connections, Listener, Other, listen
 from restauth.cli.forwarded import ForwardedScheme
 from restauth.cli.tasks import Dispatcher, LastTask, Refuse
 from restauth.domain.audit import LOGGER
@@ -55,13 +55,15 @@ def serve(
     refuse: Refuse | None = None,
     *,
     is_app_prompt: bool = False,
+    others: Sequence[Other] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the responses under way. A second signal ends the
     process at once.
 
     `options` are waitress's, as text. `announce` is called with the addresses, when the server
     listens and before it accepts; it may make the app ready. `refuse` makes the answers to requests
-    that the app does not see. `is_app_prompt` is for `Dispatcher`. Raises UnusableAddress.
+    that the app does not see. `is_app_prompt` is for `Dispatcher`, `others` for `listen`. Raises
+    UnusableAddress.
     """
     options = {**LIMITS, **options}
     files = 3 * int(options["threads"]) + SPARE_FILES  # SQLite has three to a connection
@@ -71,11 +73,12 @@ def serve(
         adjustments = Adjustments(**options)
         connections = Connections(sockets, adjustments)
         dispatcher = Dispatcher(is_app_prompt=is_app_prompt)
-        listeners = listen(app, adjustments, connections, sockets, dispatcher, refuse)
+        listeners = listen(app, adjustments, connections, sockets, dispatcher, refuse, others)
     except (OSError, ValueError) as error:
         wasyncore.close_all(sockets)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        where = options.get("listen") or options["unix_socket"]
+        places = [options.get("listen") or options["unix_socket"], *(place for place, _ in others)]
+        where = " ".join(places)
         raise UnusableAddress(f"Cannot listen on {where}: {reason.rstrip('.')}.") from None
     for listener in listeners:
         proxies = int(options.get("trusted_proxy_count", 1))

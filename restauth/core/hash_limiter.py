@@ -39,6 +39,7 @@ class HashLimiter:
         # The next one is counted in the database while another one hashes.
         self._turns = slots + min(queue, 1)
         self._places = slots + queue
+        self.refusals = 0  # since the start
         self._at_work: list[_Attempt] = []
         self._queue: FairQueue[_Attempt] = FairQueue()
         self._lock = Lock()
@@ -71,9 +72,15 @@ class HashLimiter:
         finally:
             self._leave(attempt, results)
 
+    def load(self) -> tuple[int, int]:
+        """How many attempts are at work, and how many wait."""
+        with self._lock:
+            return len(self._at_work), len(self._queue)
+
     def _enter(self, attempt: _Attempt, leave: int) -> None:
         with self._lock:
             if leave and len(self._at_work) + len(self._queue) + leave >= self._places:
+                self.refusals += 1
                 raise Busy
             self._queue.add(attempt)
             self._go_on()
@@ -84,6 +91,7 @@ class HashLimiter:
                     refused = next(iter(self._equals_of(attempt)), attempt)
                 self._queue.remove(refused)
                 refused.is_refused = True
+                self.refusals += 1
                 refused.may_go_on.set()
 
     def _leave(self, attempt: _Attempt, results: list[Any]) -> None:

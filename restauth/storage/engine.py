@@ -61,6 +61,9 @@ class Engine(Protocol):
         """Return if the database is in its place and takes writes. No row changes, and no other
         writer is waited for. Raises StoreUnavailable."""
 
+    def version(self) -> int:
+        """How many migrations the tables have seen by now. Raises StoreUnavailable."""
+
     def backup(self, target: Path, progress: Progress | None = None) -> None:
         """Write a consistent copy to a new private file, while others read and write. `progress` is
         called with percents. Raises UnusableFile, and then leaves no file; always, where the

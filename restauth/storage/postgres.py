@@ -277,6 +277,11 @@ class PostgreSQL:
         """As the contract says: no connection leads to a server that takes no writes."""
         self.read("SELECT 1", {})
 
+    def version(self) -> int:
+        """As the contract says."""
+        ((number,),) = self.read("SELECT version FROM restauth_schema", {})
+        return int(number)
+
     def backup(self, target: Path, progress: Progress | None = None) -> None:
         """PostgreSQL has programs of its own for this. Raises UnusableFile."""
         raise UnusableFile(

@@ -172,6 +172,11 @@ class SQLite:
         if fault:
             raise StoreUnavailable(fault)
 
+    def version(self) -> int:
+        """As the contract says."""
+        ((number,),) = self.read("SELECT user_version FROM pragma_user_version", {})
+        return int(number)
+
     def backup(self, target: Path, progress: Progress | None = None) -> None:
         """As the contract says."""
         try:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from restauth.errors import StoreUnavailable
 from restauth.records import Account, FailureCount, ImportedUser, LiveSession, Session
 from restauth.storage.engine import Engine, Execute, Row
+from restauth.storage.schema import MIGRATIONS
 
 MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends first
 # The use of a token is noted only when so many other sessions of the user were used since: a
@@ -101,12 +102,18 @@ class Store:
         self._write_if_free = engine.write_if_free
         self._transaction = engine.transaction
         self._ping = engine.ping
+        self._read_version = engine.version
         self.ping()
 
     def ping(self) -> None:
         """Return if the store answers, and can be written; else raise StoreUnavailable."""
         self._ping()
         self._read("SELECT id FROM users LIMIT 1", {})
+
+    def is_up_to_date(self) -> bool:
+        """Whether the tables are as this code needs them. They are not when an older copy was
+        restored meanwhile. Newer ones are as in an upgrade, in which old processes go on."""
+        return self._read_version() >= len(MIGRATIONS)
 
     # Users
 
@@ -426,6 +433,13 @@ class Store:
         """The live sessions of the user, the one used last first."""
         rows = self._read(_LIST_SESSIONS, {"user_id": user_id, "now": now})
         return [_session(row) for row in rows]
+
+    def count_sessions(self, now: int) -> int:
+        """The live sessions of all users. It reads an index as a whole."""
+        ((number,),) = self._read(
+            "SELECT count(*) FROM sessions WHERE expires_at > :now", {"now": now}
+        )
+        return int(number)
 
     def touch_session(self, session_id: str, now: int) -> bool:
         """Note that an access token was renewed. False when the session has ended, or allows no

@@ -17,6 +17,7 @@ class Access(Enum):
     ANYONE = "anyone"  # credentials are not looked at
     USER = "user"  # a live token or a correct password
     PASSWORD = "password"  # the password itself: a token is not enough
+    SCRAPER = "scraper"  # the secret of the setting `metrics`, and no user
 
 
 def check_route(access: Access, caller: Caller | None) -> Caller:

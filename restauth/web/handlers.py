@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from restauth.core import rfc3339
 from restauth.errors import NoSession, NotFound, RegistrationClosed, UnknownUser
+from restauth.gate import gate
 from restauth.records import MAX_ID, IssuedTokens
 from restauth.services import Services
-from restauth.web import representations
+from restauth.web import exposition, representations
 from restauth.web.access import check_roles
 from restauth.web.http import Request, Response, json_response
 from restauth.web.location import location
@@ -150,6 +151,19 @@ def show_health(request: Request, services: Services) -> Response:
     """GET /api/health: whether the store answers, and the audit log is written."""
     services.ping()
     return json_response(200, {"status": "ok"})
+
+
+def show_readiness(request: Request, services: Services) -> Response:
+    """GET /api/ready: whether requests can be sent here."""
+    services.check_ready()
+    return json_response(200, {"status": "ok"})
+
+
+def show_metrics(request: Request, services: Services) -> Response:
+    """GET /metrics: the figures of this process."""
+    gate.before_waiting()  # to count the sessions can take a while
+    text = exposition.build(services.collector.collect())
+    return Response(200, text.encode("ascii"), (("Content-Type", exposition.CONTENT_TYPE),))
 
 
 def _pair(issued: IssuedTokens) -> dict[str, object]:

@@ -56,12 +56,14 @@ class Response:
     """A whole response. Header values are native strings of latin-1 characters.
 
     `policy` are the headers that any response has; a page would need others than the default.
+    `problem` is the code of a problem document; empty for any other response.
     """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     policy: tuple[tuple[str, str], ...] = ALWAYS
+    problem: str = ""
 
     def with_headers(self, *headers: tuple[str, str]) -> "Response":
         """The same response with more headers."""

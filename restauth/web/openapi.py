@@ -18,12 +18,11 @@ from restauth.settings import USERNAME_PATTERN, Settings
 from restauth.web import handlers
 from restauth.web.access import Access
 from restauth.web.http import ALWAYS
-from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
-from restauth.web.router import ANY_METHOD, Handler, Route
+from restauth.web.problems import CODES, INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
+from restauth.web.router import ANY_METHOD, METHODS, Handler, Route
 
 # The version of the contract, not of the package: a response shows no version of the software.
 CONTRACT_VERSION = "1.0"
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +111,9 @@ OPERATIONS: dict[Handler, Operation] = {
     handlers.show_health: Operation(
         "Ask whether the service is in order", 200, "Health", refusals=(errors.NotReady,)
     ),
+    handlers.show_readiness: Operation(
+        "Ask whether requests can be sent here", 200, "Health", refusals=(errors.NotReady,)
+    ),
     handlers.show_keys: Operation(
         "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
     ),
@@ -138,10 +140,6 @@ _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _SECONDS = {"type": "integer", "minimum": 1, "description": "seconds"}
 _TIME = {"type": "string", "format": "date-time"}
-_CODES = (
-    INTERNAL_ERROR,
-    *sorted([THROTTLED_FOR_PROXIES[2], *(refusal.code for refusal in STATUSES)]),
-)
 _MEMBERS: dict[str, dict[str, Any]] = {
     "username": {**_TEXT, "minLength": 1, "maxLength": username_policy.MAX_LENGTH},
     "password": {
@@ -182,7 +180,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "Description": {"type": "object"},
     "Problem": _closed(
-        type={"enum": [f"urn:restauth:problem:{code}" for code in _CODES]},
+        type={"enum": [f"urn:restauth:problem:{code}" for code in CODES]},
         title=_TEXT,
         status={"type": "integer"},
         detail=_TEXT,

@@ -7,6 +7,7 @@ refusal without a row.
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from restauth import errors
@@ -48,6 +49,10 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
 }
 # `barred` means blocked by the throttle. nginx treats every status but 401 and 403 as an error.
 THROTTLED_FOR_PROXIES = (403, "Barred", "barred")
+CODES = (
+    INTERNAL_ERROR,
+    *sorted([THROTTLED_FOR_PROXIES[2], *(refusal.code for refusal in STATUSES)]),
+)
 
 
 def refuse(
@@ -87,17 +92,14 @@ def internal_error(incident: str) -> Response:
 def _problem(
     status: int, title: str, code: str, detail: str, *headers: tuple[str, str]
 ) -> Response:
-    return json_response(
-        status,
-        {
-            "type": f"urn:restauth:problem:{code}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-        },
-        *headers,
-        media_type="application/problem+json",
-    )
+    document = {
+        "type": f"urn:restauth:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    response = json_response(status, document, *headers, media_type="application/problem+json")
+    return replace(response, problem=code)
 
 
 def _headers(

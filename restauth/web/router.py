@@ -17,6 +17,7 @@ from restauth.web.http import Request, Response
 Handler = Callable[[Request, Services], Response]
 
 ANY_METHOD = "*"
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")  # those of HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,14 @@ class Router:
         if route is None:
             raise MethodNotAllowed(_allowed(methods))
         return route, parameters
+
+    def template(self, path: str) -> str:
+        """The path of the route as the table has it; empty where there is none."""
+        try:
+            methods, _ = self._find(path)
+        except NotFound:
+            return ""
+        return next(iter(methods.values())).path
 
     def allowed(self, path: str) -> tuple[str, ...]:
         """The methods of a path; for `*`, those of the whole server. Empty for a path that takes

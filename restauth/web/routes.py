@@ -7,7 +7,7 @@ here and in no other place.
 from functools import lru_cache
 
 from restauth.services import Services
-from restauth.settings import Settings
+from restauth.settings import Settings, is_address
 from restauth.web import handlers, openapi
 from restauth.web.access import Access
 from restauth.web.http import Request, Response, json_response
@@ -21,12 +21,14 @@ def show_description(request: Request, services: Services) -> Response:
 
 @lru_cache(maxsize=16)  # there may be several mount points
 def _description(settings: Settings, server: str) -> Response:
-    return json_response(200, openapi.build(routes(settings), settings, server))
+    described = (route for route in routes(settings) if route.access is not Access.SCRAPER)
+    return json_response(200, openapi.build(described, settings, server))
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
     """The routes under these settings, in the order of the table in the README."""
     profile = Access.ANYONE if settings.public_profiles else Access.USER
+    is_scraped = settings.metrics and not is_address(settings.metrics)
     return (
         Route("POST", "/api/users", handlers.register, Access.ANYONE, takes_secret=True),
         Route("GET", "/api/users/{id}", handlers.show_user, profile),
@@ -56,6 +58,17 @@ def routes(settings: Settings) -> tuple[Route, ...]:
         Route("GET", "/api/resource", handlers.greet, Access.USER),
         Route(ANY_METHOD, "/api/verify", handlers.verify, Access.USER, is_for_proxies=True),
         Route("GET", "/api/health", handlers.show_health, Access.ANYONE),
+        Route("GET", "/api/ready", handlers.show_readiness, Access.ANYONE),
         Route("GET", openapi.PATH, show_description, Access.ANYONE),
         Route("GET", "/.well-known/jwks.json", handlers.show_keys, Access.ANYONE),
+        *([_metrics(Access.SCRAPER)] if is_scraped else ()),
     )
+
+
+def metrics_routes() -> tuple[Route, ...]:
+    """The table of an address that is for the scraper alone: who can reach it needs no secret."""
+    return (_metrics(Access.ANYONE),)
+
+
+def _metrics(access: Access) -> Route:
+    return Route("GET", "/metrics", handlers.show_metrics, access)

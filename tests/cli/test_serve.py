@@ -1,5 +1,6 @@
 """`restauth serve`: its options, its announcement, and what it says of them."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from restauth.cli import server as server_module
 from restauth.cli.serve_options import read_options
 from restauth.settings import load
 from tests.cli.conftest import Restauth, is_one_line
-from tests.processes import Server
+from tests.processes import Server, receive, send
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,31 @@ def test_the_announcement_says_where_and_with_which_files_and_policy(
     assert ["password_policy is open" in remark for remark in remarks] == [True] * (
         policy == "open"
     )
+
+
+def test_the_figures_have_an_address_of_their_own_that_is_closed_to_all_else(
+    directory: Path,
+) -> None:
+    with Server.start(directory, metrics="127.0.0.1:0") as server:
+        _, own = server.addresses
+        assert server.get("/metrics").status == 404
+        with closing(server.connect(own)) as connection:
+            for path, status in (("/metrics", 200), ("/api/health", 404), ("/metrics", 200)):
+                send(connection, "GET", path)
+                answer = receive(connection)
+                assert answer.status == status
+        # One process: what is counted there is shown here.
+        assert b'{route="/metrics",method="GET",status="200"} 1' in answer.body
+        assert b'{route="none",method="GET",status="404"} 2' in answer.body
+        assert server.end() == 0
+
+
+def test_an_address_of_the_figures_that_is_taken_stops_the_start(directory: Path) -> None:
+    with Server.start(directory) as other:
+        taken = other.address.removeprefix("http://")
+        with Server.start(directory, metrics=taken) as server:
+            assert server.wait() == 1
+        assert f"Cannot listen on 127.0.0.1:0 {taken}: Address already in use." in server.output
 
 
 FORWARDED = "--trusted-proxy=127.0.0.1 --trusted-proxy-headers="

@@ -226,6 +226,21 @@ def test_one_prepares_while_another_hashes_and_no_more(crowd: Crowd) -> None:
     assert prepared.qsize() == 2
 
 
+# Figures
+
+
+def test_what_is_at_work_waits_and_was_refused_is_counted(crowd: Crowd) -> None:
+    assert (crowd.limiter.load(), crowd.limiter.refusals) == ((0, 0), 0)
+    held = [crowd.start(number) for number in range(3)]
+    assert crowd.limiter.load() == (2, 1)
+    assert is_busy(crowd.start("flood", leave=1))
+    crowd.start("last")
+    assert is_busy(crowd.start("more"))
+    assert (crowd.limiter.load(), crowd.limiter.refusals) == ((2, 2), 2)
+    crowd.end(*crowd.signs)
+    assert [future.exception(PATIENCE) for future in held] == [None] * 3
+
+
 # Equal attempts
 
 

@@ -13,6 +13,7 @@ import pytest
 from restauth.errors import UnusableFile
 from restauth.storage import sqlite
 from restauth.storage.engine import MAX_WRITERS, Engine, Execute
+from restauth.storage.schema import MIGRATIONS
 from restauth.storage.sqlite import SQLite
 from tests.storage.system import INSERT, OpenPostgres, OpenSQLite, add, mode, names
 
@@ -191,6 +192,9 @@ class EngineContract:
         assert engine.last_id(engine.read) == 7
         add(engine.write, "ada")
         assert engine.read("SELECT id FROM users", {}) == [(8,)]
+
+    def test_the_version_is_the_number_of_the_migrations(self, engine: Engine) -> None:
+        assert engine.version() == len(MIGRATIONS)
 
     def test_the_identity_is_that_of_the_database(
         self, engine: Engine, other: Engine, open_engine: OpenEngine

@@ -16,6 +16,7 @@ from restauth.records import MAX_ID, Account, FailureCount, ImportedUser, LiveSe
 from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.engine import Engine, Execute, Result, Row
+from restauth.storage.schema import MIGRATIONS
 from restauth.storage.store import MAX_SESSIONS, FailureCounts, Importing, Store
 from tests.storage.system import OpenPostgres, OpenSQLite
 from tests.storage.test_engine import OpenEngine
@@ -43,7 +44,7 @@ class Wrapper:
         self.write_if_free, self.ping = engine.write_if_free, engine.ping
         self.backup, self.close = engine.backup, engine.close
         self.snapshot, self.last_id = engine.snapshot, engine.last_id
-        self.set_last_id = engine.set_last_id
+        self.set_last_id, self.version = engine.set_last_id, engine.version
 
     def transaction(self, work: Callable[[Execute], Result]) -> Result:
         return self.inner.transaction(work)
@@ -886,6 +887,22 @@ class StoreContract:
         assert number > 1
         assert everything(engine) != before
 
+    def test_live_sessions_are_counted_over_all_users(self, store: Store) -> None:
+        assert store.count_sessions(NOW) == 0
+        begin(store, MIGUEL, "one", "two")
+        begin(store, SUSAN, "three")
+        assert store.count_sessions(END - 1) == 3
+        assert store.end_session("two", 1)
+        assert store.count_sessions(END - 1) == 2
+        assert store.count_sessions(END) == 0
+
+    @pytest.mark.parametrize(("more", "is_so"), [(-1, True), (0, True), (1, False)])
+    def test_the_tables_may_be_newer_than_the_code_and_not_older(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, more: int, is_so: bool
+    ) -> None:
+        monkeypatch.setattr(limits, "MIGRATIONS", [()] * (len(MIGRATIONS) + more))
+        assert store.is_up_to_date() is is_so
+
     def test_a_new_name_is_unique_and_changes_nothing_else(self, store: Store) -> None:
         first, second = (
             store.add_user("Ada", "ada", "hash", 7),
@@ -952,6 +969,7 @@ def test_no_statement_reads_a_table_from_end_to_end(
         store.end_session("sid", 1)
     store.find_session("sid", NOW)
     store.list_sessions(1, NOW)
+    store.count_sessions(NOW)
     store.touch_session("sid", NOW)
     store.end_sessions(1)
     list(store.list_users())

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -12,7 +13,9 @@ import webtest
 from hypothesis import strategies as st
 
 from restauth.records import MAX_ID
-from restauth.services import Services
+from restauth.services import Services, find_key_path
+from restauth.storage import store
+from restauth.storage.schema import MIGRATIONS
 from restauth.testing import Clock
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 from tests.databases import take_the_store_away
@@ -474,6 +477,62 @@ def test_health_is_whether_the_store_answers(services: Services, client: webtest
     assert answer.content_type == "application/json"
     take_the_store_away(services)
     assert code_of(client.get("/api/health", status=503)) == "store_unavailable"
+
+
+def test_ready_is_whether_requests_can_be_sent_here(
+    services: Services, client: webtest.TestApp
+) -> None:
+    assert client.get("/api/ready", status=200).body == b'{"status": "ok"}\n'
+    take_the_store_away(services)
+    assert code_of(client.get("/api/ready", status=503)) == "store_unavailable"
+
+
+def assert_not_ready(
+    client: webtest.TestApp, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    """The operator's log says why, and the answer does not."""
+    caplog.clear()
+    answer = client.get("/api/ready", status=503)
+    assert code_of(answer) == "not_ready"
+    assert answer.json["detail"] == "The service is not in order."
+    (line,) = caplog.messages
+    assert reason in line
+    client.get("/api/health", status=200)
+
+
+def test_without_its_key_ring_a_service_goes_on_and_is_not_ready(
+    services: Services, miguel: webtest.TestApp, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = find_key_path(services.settings)
+    away = path.rename(path.with_suffix(".away"))
+    assert_not_ready(miguel, caplog, f"not_ready: There is no key ring {path}")
+    miguel.get("/api/resource", headers=bearer(token), status=200)
+    path.touch(mode=0o600)
+    assert_not_ready(miguel, caplog, str(path))
+    away.rename(path)
+    miguel.get("/api/ready", status=200)
+
+
+def test_with_the_tables_of_an_older_copy_a_service_is_not_ready(
+    client: webtest.TestApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MIGRATIONS", [*MIGRATIONS, ()])
+    assert_not_ready(client, caplog, "are older than this restauth: restart it.")
+    monkeypatch.undo()
+    client.get("/api/ready", status=200)
+
+
+def test_while_events_are_lost_a_service_is_not_ready(
+    make_services: ServicesFactory, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.log"
+    services = make_services(audit_log=log)
+    client = client_of(services)
+    log.symlink_to("/dev/full")
+    services.accounts.register("miguel", "python")
+    assert code_of(client.get("/api/ready", status=503)) == "not_ready"
+    log.unlink()
+    client.get("/api/ready", status=200)
 
 
 def test_no_key_is_shown_where_verifying_needs_the_secret(

@@ -25,9 +25,9 @@ from restauth.web import openapi
 from restauth.web import routes as routes_module
 from restauth.web.access import Access
 from restauth.web.http import ALWAYS
-from restauth.web.openapi import DESCRIPTION, METHODS, OPERATIONS
+from restauth.web.openapi import DESCRIPTION, OPERATIONS
 from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
-from restauth.web.router import ANY_METHOD, Route
+from restauth.web.router import ANY_METHOD, METHODS, Route
 from restauth.web.routes import routes, show_description
 from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of, slot_taken
 from tests.databases import break_the_store, take_the_store_away

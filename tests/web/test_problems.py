@@ -131,6 +131,7 @@ def test_a_bug_shows_its_incident_and_nothing_else() -> None:
         b'{"detail": "Incident 1f.", "status": 500, "title": "Internal error", '
         b'"type": "urn:restauth:problem:internal_error"}\n',
         (("Content-Type", "application/problem+json"),),
+        problem="internal_error",
     )
 
 
@@ -141,6 +142,7 @@ def test_a_throttled_request_of_a_proxy_is_403() -> None:
         b'{"detail": "Too many failed attempts.", "status": 403, "title": "Barred", '
         b'"type": "urn:restauth:problem:barred"}\n',
         (("Content-Type", "application/problem+json"),),
+        problem="barred",
     )
 
 

@@ -30,7 +30,8 @@ SESSION = route("DELETE", "/sessions/{sid}")
 SID = "AZaz09_-" * 2 + "AZaz09"
 WELL_KNOWN = route("GET", "/.well-known/a+b")
 ANY = route(ANY_METHOD, "/any")
-ROUTER = Router([LIST, ONE, OF_ONE, ME, SESSION, WELL_KNOWN, ANY])
+ROUTES = [LIST, ONE, OF_ONE, ME, SESSION, WELL_KNOWN, ANY]
+ROUTER = Router(ROUTES)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,18 @@ def test_a_method_with_a_route_of_its_own_takes_that_before_any() -> None:
         assert found == [own, own, ANY]
 
 
+def test_the_template_of_a_path_is_that_of_the_table() -> None:
+    for path, template in {
+        "/users": "/users",
+        "/users/10": "/users/{id}",
+        f"/sessions/{SID}": "/sessions/{sid}",
+        "/any": "/any",
+        "/users/01": "",
+        "*": "",
+    }.items():
+        assert ROUTER.template(path) == template
+
+
 def test_a_route_is_open_that_neither_asks_for_a_secret_nor_takes_one() -> None:
     is_open = {
         (access, takes_secret): Route("POST", "/", answer, access, takes_secret).is_open
@@ -144,4 +157,5 @@ def test_every_number_has_one_spelling(number: int) -> None:
 def test_routing_is_total(method: str, path: str) -> None:
     with suppress(NotFound, MethodNotAllowed):
         ROUTER.match(method, path)
+    assert ROUTER.template(path) in ("", *(each.path for each in ROUTES))
     assert ROUTER.match(method, "/any") == (ANY, ())

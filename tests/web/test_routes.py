@@ -13,7 +13,7 @@ from restauth.web import handlers
 from restauth.web.access import Access
 from restauth.web.app import App
 from restauth.web.router import ANY_METHOD, Route
-from restauth.web.routes import routes, show_description
+from restauth.web.routes import metrics_routes, routes, show_description
 from tests.conftest import ServicesFactory, bearer, client_of
 from tests.web.conftest import ANONYMOUS, PASSWORD, WRONG, Headers, token_of
 
@@ -38,12 +38,14 @@ ANSWERS = {  # to: no credential, a wrong password, an expired token, a live tok
     "GET /api/resource": (401, 401, 401, 200, 200),
     "* /api/verify": (401, 401, 401, 204, 204),
     "GET /api/health": ANYONE_200,
+    "GET /api/ready": ANYONE_200,
     "GET /api/openapi.json": ANYONE_200,
     "GET /.well-known/jwks.json": ANYONE_200,
 }
 OVER_PLAIN_HTTP = {  # where https is required
     "GET /api/users/{id}": 400,
     "GET /api/health": 200,
+    "GET /api/ready": 200,
     "GET /api/openapi.json": 200,
     "GET /.well-known/jwks.json": 200,
 }
@@ -100,7 +102,8 @@ def test_every_handler_has_a_route_and_no_route_stands_twice() -> None:
         for name, function in getmembers(handlers, isfunction)
         if function.__module__ == handlers.__name__ and not name.startswith("_")
     }
-    assert public | {show_description} == {route.handler for route in TABLE.values()}
+    table = (*TABLE.values(), *metrics_routes())
+    assert public | {show_description} == {route.handler for route in table}
     assert len(TABLE) == len(routes(settings.load({})))
 
 
@@ -145,6 +148,15 @@ def test_a_setting_changes_its_own_route_and_no_other(
     assert answers(services, clock, TABLE[name]) == statuses
     rows = {f"{row.method} {row.path}": row for row in routes(services.settings)}
     assert {other for other in TABLE if rows[other] != TABLE[other]} <= {name}
+
+
+def test_a_secret_of_the_metrics_makes_their_route_and_an_address_does_not() -> None:
+    for value, more in (("s" * 32, {"GET /metrics"}), ("127.0.0.1:9464", set())):
+        rows = {
+            f"{row.method} {row.path}": row for row in routes(settings.load({}, {"metrics": value}))
+        }
+        assert rows.keys() - TABLE.keys() == more
+        assert all(rows[name].access is Access.SCRAPER and not rows[name].is_open for name in more)
 
 
 def test_no_secret_travels_over_plain_http_where_https_is_required(

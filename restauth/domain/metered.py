@@ -1,0 +1,47 @@
+"""Identification that is counted, by credential and outcome.
+
+Rule: counts, and decides nothing. It takes the place of `Identification` where the setting
+`metrics` is not empty. So every way to identify a client is counted (the API, guards, the Python
+API), and costs nothing more where the setting is empty.
+"""
+
+from dataclasses import dataclass, field
+
+from restauth.core.access_tokens import is_token_shaped
+from restauth.core.authorization import Basic, Bearer
+from restauth.domain.identification import Identification
+from restauth.domain.metrics import SUCCEEDED, Metrics
+from restauth.errors import BadCredentials, Busy, Refusal, StoreUnavailable, Throttled
+from restauth.records import Caller, Client
+
+EXPECTED = [
+    *(("token", outcome) for outcome in (SUCCEEDED, BadCredentials.code, StoreUnavailable.code)),
+    *(
+        ("password", outcome)
+        for outcome in (
+            *(SUCCEEDED, BadCredentials.code, Throttled.code, Busy.code, StoreUnavailable.code),
+        )
+    ),
+]
+
+
+@dataclass(slots=True)
+class MeteredIdentification(Identification):
+    """As `Identification`."""
+
+    metrics: Metrics = field(kw_only=True)
+
+    def identify(self, claim: Basic | Bearer | None, client: Client) -> Caller | None:
+        """As the method that is counted. A request without a claim is not counted."""
+        if claim is None:
+            return None
+        is_token = isinstance(claim, Bearer) or is_token_shaped(claim.user_id)
+        credential = "token" if is_token else "password"
+        try:
+            # Not super(): a class with slots is not the one that super() would look for.
+            caller = Identification.identify(self, claim, client)
+        except Refusal as refusal:
+            self.metrics.count_authentication(credential, refusal.code)
+            raise
+        self.metrics.count_authentication(credential, SUCCEEDED)
+        return caller
