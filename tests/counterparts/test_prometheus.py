@@ -45,7 +45,7 @@ def promtool(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[s
 
 
 class Prometheus:
-    """A server of Prometheus that scrapes one address."""
+    """A server of Prometheus."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -54,85 +54,94 @@ class Prometheus:
 
     @classmethod
     @contextmanager
-    def start(cls, directory: Path, target: str, *, secret: str) -> Iterator["Prometheus"]:
-        directory.mkdir()
-        config = example(PAGE, "yaml", "scrape_configs:").replace("127.0.0.1:5000", target)
-        key = directory / "secret"
-        key.write_text(f"{secret}\n")  # as `>` writes it
-        config = config.replace("/etc/prometheus/restauth.secret", str(key))
-        if not secret:
-            config = re.sub(r" +authorization:\n.*\n", "", config)
-        (directory / "prometheus.yml").write_text(f"global: {{scrape_interval: 1s}}\n{config}")
+    def start(cls, directory: Path, jobs: dict[str, tuple[str, str]]) -> Iterator["Prometheus"]:
+        """It scrapes, by the name of the job, an address with a secret; without one if empty."""
+        head, job = example(PAGE, "yaml", "scrape_configs:").split("\n", 1)
+        config = f"global: {{scrape_interval: 1s}}\n{head}\n"
+        for name, (address, secret) in jobs.items():
+            one = job.replace("job_name: restauth", f"job_name: {name}")
+            one = one.replace("127.0.0.1:5000", address.removeprefix("http://"))
+            key = directory / f"{name}.secret"
+            key.write_text(f"{secret}\n")  # as `>` writes it
+            one = one.replace("/etc/prometheus/restauth.secret", str(key))
+            config += one if secret else re.sub(r" +authorization:\n.*\n", "", one)
+        (directory / "prometheus.yml").write_text(config)
         assert promtool("check", "config", str(directory / "prometheus.yml")).returncode == 0
         options = ("--config.file=prometheus.yml", "--storage.tsdb.path=data")
-        with Server.start(
-            directory, PROMETHEUS, *options, "--web.listen-address=127.0.0.1:0"
-        ) as server:
+        command = (PROMETHEUS, *options, "--web.listen-address=127.0.0.1:0")
+        with Server.start(directory, *command) as server:
             yield cls(server)
 
     def _ask(self, path: str) -> Any:
         with closing(self._server.connect(f"http://{self._address}")) as connection:
             send(connection, "GET", path)
-            return receive(connection).json
+            return receive(connection).json["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = self._ask(f"/api/v1/query?{urlencode({'query': expression})}")
-        assert answer["status"] == "success", (expression, answer)
-        found: list[dict[str, Any]] = answer["data"]["result"]
+        """What an expression is now; a KeyError if it is not valid."""
+        found: list[dict[str, Any]] = self._ask(
+            f"/api/v1/query?{urlencode({'query': expression})}"
+        )["result"]
         return found
 
-    def value(self, expression: str) -> float | None:
-        found = self.query(expression)
-        return float(found[0]["value"][1]) if found else None
+    def values(self, expression: str) -> dict[str, float]:
+        """By job."""
+        return {each["metric"]["job"]: float(each["value"][1]) for each in self.query(expression)}
 
-    def wait_for(self, expression: str, value: float) -> None:
-        for _ in until_deadline():
-            if self.value(expression) == value:
-                return
-
-    def scrape_error(self) -> str:
-        """Why the last scrape has failed."""
-        for _ in until_deadline():
-            targets = self._ask("/api/v1/targets")["data"]["activeTargets"]
-            if targets and targets[0]["health"] == "down":
-                return str(targets[0]["lastError"])
-        raise AssertionError
+    def errors(self) -> dict[str, str]:
+        """Why the last scrapes have failed, by job; of each that has not."""
+        targets = self._ask("/api/v1/targets")["activeTargets"]
+        return {target["scrapePool"]: target["lastError"] for target in targets}
 
 
-def test_prometheus_scrapes_with_the_secret_and_evaluates_what_the_guide_shows(
-    tmp_path: Path,
-) -> None:
-    with Server.start(tmp_path, metrics=SECRET) as server:
+def test_prometheus_scrapes_and_evaluates_what_the_guide_shows(tmp_path: Path) -> None:
+    """With the secret, and at an address of its own; and nothing without the secret."""
+    for name in ("a", "b", "p"):
+        (tmp_path / name).mkdir()
+    with (
+        Server.start(tmp_path / "a", metrics=SECRET) as server,
+        Server.start(tmp_path / "b", metrics="127.0.0.1:0") as other,
+    ):
         server.register("miguel")
         token = server.log_in("miguel")
         server.get("/api/resource", bearer(token))
         server.get("/api/token", basic("miguel", "wrong"))
         server.get("/api/nothing")
-        target = server.address.removeprefix("http://")
-        with Prometheus.start(tmp_path / "p", target, secret=SECRET) as prometheus:
-            prometheus.wait_for('up{job="restauth"}', 1)
-            assert prometheus.value("restauth_sessions") == 1
-            assert prometheus.value('restauth_requests_total{route="none",status="404"}') == 1
-            refused = 'credential="password",outcome="bad_credentials"'
-            assert prometheus.value(f"restauth_authentications_total{{{refused}}}") == 1
-            age = prometheus.value("time() - restauth_signing_key_created_timestamp_seconds")
-            assert age is not None
-            assert 0 <= age < 300
-            prometheus.wait_for('count(rate(restauth_requests_total{route="/metrics"}[1m])) > 0', 1)
+        public, own = other.addresses
+        jobs = {
+            "restauth": (server.address, SECRET),
+            "wrong": (server.address, "x" * 32),
+            "none": (server.address, ""),
+            "own": (own, ""),
+            "public": (public, ""),
+        }
+        with Prometheus.start(tmp_path / "p", jobs) as prometheus:
+            for _ in until_deadline():
+                if prometheus.values("restauth_requests_total offset 1s > 0").keys() >= {
+                    "restauth"
+                }:
+                    break
+            assert prometheus.values("up") == {
+                **dict.fromkeys(jobs, 0.0),
+                "restauth": 1.0,
+                "own": 1.0,
+            }
+            status = {name: error[-16:] for name, error in prometheus.errors().items() if error}
+            unauthorized = "401 Unauthorized"
+            assert status == {
+                "wrong": unauthorized,
+                "none": unauthorized,
+                "public": "us 404 Not Found",
+            }
+            assert prometheus.values("restauth_sessions") == {"restauth": 1, "own": 0}
+            unknown = 'restauth_requests_total{route="none",method="GET",status="404"}'
+            assert prometheus.values(unknown)["restauth"] == 1
+            refused = '{credential="password",outcome="bad_credentials"}'
+            assert prometheus.values(f"restauth_authentications_total{refused}")["restauth"] == 1
+            age = "time() - restauth_signing_key_created_timestamp_seconds"
+            assert 0 <= prometheus.values(age)["restauth"] < 300
             for expression in EXPRESSIONS:
                 prometheus.query(expression)
-        with Prometheus.start(tmp_path / "q", target, secret="x" * 32) as prometheus:
-            assert "401" in prometheus.scrape_error()
-
-
-def test_prometheus_scrapes_the_address_that_is_for_it_alone(tmp_path: Path) -> None:
-    with Server.start(tmp_path, metrics="127.0.0.1:0") as server:
-        public, own = (address.removeprefix("http://") for address in server.addresses)
-        with Prometheus.start(tmp_path / "p", own, secret="") as prometheus:
-            prometheus.wait_for("up", 1)
-            assert prometheus.value("count(restauth_build_info)") == 1
-        with Prometheus.start(tmp_path / "q", public, secret="") as prometheus:
-            assert "404" in prometheus.scrape_error()
 
 
 def test_promtool_accepts_the_format_and_the_rules(tmp_path: Path) -> None:
