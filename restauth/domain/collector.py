@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import accumulate
 from threading import Lock
 from typing import Literal
@@ -110,6 +109,9 @@ class Collector:
 
 def find_version() -> str:
     """The version that is installed."""
+    # Here, because it takes memory, and only a scrape asks.
+    from importlib import metadata  # noqa: PLC0415
+
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:  # a copy of the files
