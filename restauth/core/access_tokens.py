@@ -78,15 +78,15 @@ class AccessTokens:
 
     def _read(self, token: str, key: Key) -> Claims:
         """Verify the signature (RFC 7515 section 5.2), and only then parse the payload."""
-        signed, _, signature = token.rpartition(".")
+        text, _, signature = token.rpartition(".")
         raw_signature = base64url.parse(signature)
-        payload = base64url.parse(signed.partition(".")[2])  # None if there are more than 3 parts
+        if raw_signature is None:
+            raise BadCredentials
         verifier = self._jws.get_algorithm_by_name(key.algorithm)
-        if (
-            payload is None
-            or raw_signature is None
-            or not verifier.verify(signed.encode("ascii"), key.verifier, raw_signature)
-        ):
+        if not verifier.verify(text.encode("utf-8", "replace"), key.verifier, raw_signature):
+            raise BadCredentials
+        payload = base64url.parse(text.partition(".")[2])  # None if there are more than 3 parts
+        if payload is None:
             raise BadCredentials
         try:
             return self._parse_claims(json_text.parse_object(payload))

@@ -74,11 +74,12 @@ def json_response(
     status: int,
     value: Mapping[str, object],
     *headers: tuple[str, str],
-    media_type: str = "application/json",
+    problem: str = "",
 ) -> Response:
-    """JSON with sorted members, and a newline at its end."""
+    """JSON with sorted members, and a newline at its end; a problem document has its code."""
     body = _encode(value).encode("ascii") + b"\n"
-    return Response(status, body, (("Content-Type", media_type), *headers))
+    media_type = "application/problem+json" if problem else "application/json"
+    return Response(status, body, (("Content-Type", media_type), *headers), problem=problem)
 
 
 def send(

@@ -7,7 +7,6 @@ refusal without a row.
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from restauth import errors
@@ -98,8 +97,7 @@ def _problem(
         "status": status,
         "detail": detail,
     }
-    response = json_response(status, document, *headers, media_type="application/problem+json")
-    return replace(response, problem=code)
+    return json_response(status, document, *headers, problem=code)
 
 
 def _headers(
