@@ -52,6 +52,13 @@ class UnacceptablePassword(Refusal):
     detail = "A password has 1 to 1024 characters."
 
 
+class UnacceptableRoles(Refusal):
+    """A role is not well-formed, or a user would have too many of them."""
+
+    code = "unacceptable_roles"
+    detail = "These roles are not acceptable."
+
+
 class UsernameTaken(Refusal):
     """An account has this name, or one that differs only by case or by Unicode form."""
 
@@ -101,6 +108,13 @@ class RoleRequired(Refusal):
     detail = "You do not have the role that is required here."
 
 
+class OwnAccount(Refusal):
+    """An operator would lose the operator's API: by a lock, by deletion or without the role."""
+
+    code = "own_account"
+    detail = "This would end your own access as an operator: ask another one."
+
+
 class RegistrationClosed(Refusal):
     """The setting `registration` is `closed`."""
 
@@ -131,6 +145,13 @@ class MethodNotAllowed(Refusal):
     def __init__(self, allowed: tuple[str, ...]) -> None:
         super().__init__()
         self.allowed = allowed
+
+
+class AccountLocked(Refusal):
+    """The operation needs an account that is not locked."""
+
+    code = "account_locked"
+    detail = "The account is locked: unlock it first."
 
 
 class LengthRequired(Refusal):
@@ -259,20 +280,6 @@ class UnusableStore(Fault):
 
     code = "unusable_store"
     detail = "The database cannot be used."
-
-
-class UnacceptableRoles(Fault):
-    """A role is not well-formed, or a user would have too many of them."""
-
-    code = "unacceptable_roles"
-    detail = "These roles are not acceptable."
-
-
-class AccountLocked(Fault):
-    """The operation needs an account that is not locked."""
-
-    code = "account_locked"
-    detail = "The account is locked: unlock it first."
 
 
 class UnusableFile(Fault):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MAX_ID = 2**63 - 1  # ids go from 1 to this: what a store can hold
+ROLE_PATTERN = "[a-z][a-z0-9_-]{0,31}"  # of ASCII
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,12 @@ class Caller:
 @dataclass(frozen=True, slots=True)
 class Client:
     """Where a request came from. `peer` is the network address of the client, as the server sees
-    it; `user_agent` is what the client calls itself."""
+    it; `user_agent` is what the client calls itself. `operator_id` is the id of the user who acts
+    on the accounts of others; None for a user who acts on the own account."""
 
     peer: str
     user_agent: str = ""
+    operator_id: int | None = None
 
 
 OPERATOR = Client("operator")  # the command line, and the Python API of `app.Service`
@@ -120,6 +123,14 @@ class IssuedTokens:
     duration: int
     refresh_token: str | None = field(default=None, repr=False)
     refresh_duration: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    """A new reset code. It is shown now, and never again."""
+
+    code: str = field(repr=False)
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)

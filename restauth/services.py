@@ -221,6 +221,7 @@ def build_services(
         audit,
         username_pattern=settings.username_pattern,
         find_fault=find_fault,
+        admin_role=settings.admin_role,
         clock=clock,
     )
     sessions = Sessions(

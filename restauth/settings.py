@@ -20,6 +20,7 @@ from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from restauth.errors import InvalidSetting
+from restauth.records import ROLE_PATTERN
 
 PREFIX = "RESTAUTH_"
 MAX_MATCH_TIME = 0.05  # seconds; a name is matched in some microseconds
@@ -233,6 +234,12 @@ def _dotted(text: str) -> str:
     return text
 
 
+def _role_or_nothing(text: str) -> str:
+    if text and not re.fullmatch(ROLE_PATTERN, text):
+        raise ValueError(f"not a role, which matches {ROLE_PATTERN}")
+    return text
+
+
 def _pattern(text: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
@@ -388,6 +395,11 @@ class Settings:
         "serve` listens for it, HOST:PORT on this machine only; empty: off",
         is_secret=True,
     )
+    admin_role: str = _setting(
+        "",
+        _role_or_nothing,
+        "role of the users who may call the operator's API, /api/admin/…; without it there is none",
+    )
     cors_origins: tuple[str, ...] = _setting(
         "",
         _origins,
@@ -447,6 +459,7 @@ class SettingsKeywords(TypedDict, total=False):
     audience: str
     audit_log: str | Path
     metrics: str
+    admin_role: str
     cors_origins: str | tuple[str, ...] | list[str]
     require_https: bool | str
 

@@ -326,7 +326,7 @@ def put_password(other: Services, target: Target) -> None:
 
 
 def use_reset_code(other: Services, target: Target) -> None:
-    code = other.accounts.make_reset_code(other.accounts.find(target.user_id))
+    code = other.accounts.make_reset_code(other.accounts.find(target.user_id)).code
     client_of(other).post_json("/api/password-resets", {"code": code, "password": "new"})
 
 
@@ -505,7 +505,7 @@ def test_no_body_says_whose_account_it_is(target: Target) -> None:
     body = json.dumps({"password": "fourth", **more}).encode()
     changed = target.send("PUT", "/api/users/me/password", body, JSON | basic("mallory", "third"))
     assert changed.status_int == 204
-    code = target.accounts.make_reset_code(mallory)
+    code = target.accounts.make_reset_code(mallory).code
     reset = target.post("/api/password-resets", **more, code=code, password="fifth")
     assert reset.status_int == 204
     assert target.status(basic("mallory", "fifth")) == 200
@@ -623,8 +623,8 @@ def test_a_reset_code_cannot_be_guessed_at(make_services: ServicesFactory) -> No
     """Tries count against the code that they aim at, and against no other."""
     target = Target(make_services(free_failures=0, max_failures=3))
     susan = target.accounts.find(target.accounts.register("susan", "another"))
-    code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
-    others = target.accounts.make_reset_code(susan)
+    code = target.accounts.make_reset_code(target.accounts.find(target.user_id)).code
+    others = target.accounts.make_reset_code(susan).code
     selector, _, secret = code.partition(".")
     for wrong in (secret.swapcase(), "A" * 24, secret[::-1]):
         assert target.reset(f"{selector}.{wrong}") == 400
@@ -696,7 +696,7 @@ def test_the_log_has_no_secret_and_no_name_that_nobody_has(
     typed = "hunter2-hunter2"
     pair = target.begin()
     refreshed = target.refresh(pair["refresh_token"]).json
-    code = target.accounts.make_reset_code(target.accounts.find(target.user_id))
+    code = target.accounts.make_reset_code(target.accounts.find(target.user_id)).code
     nearly = code[:-1] + ("A" if code[-1] != "A" else "B")
     target.refresh(f"{pair['refresh_token']}x")
     for _ in range(7):

@@ -164,7 +164,7 @@ def _roles(arguments: Arguments) -> int:
 def _reset_code(arguments: Arguments) -> int:
     with open_services() as services:
         account = _find(services, arguments)
-        say(services.accounts.make_reset_code(account))
+        say(services.accounts.make_reset_code(account).code)
     remark(f"the code sets a new password for {account.username} once, within an hour")
     return 0
 

@@ -1,18 +1,19 @@
 """Roles: plain names for what a user may do in your application.
 
-Rule: restauth stores roles and shows them; no route of restauth itself asks for one, except that
-`/api/verify?role=…` asks for yours. They are read with each credential, so that a role that was
-taken away is gone at once.
+Rule: restauth stores roles and shows them. Two kinds of routes ask for one: `/api/verify?role=…`
+for yours, and the operator's API for that of the setting `admin_role`. They are read with each
+credential, so that a role that was taken away is gone at once.
 """
 
 import re
 from collections.abc import Iterable
 
 from restauth.errors import UnacceptableRoles
+from restauth.records import ROLE_PATTERN
 
 MAX_ROLES = 32  # of one user; a token has to carry them all
 
-_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_ROLE = re.compile(ROLE_PATTERN)
 
 
 def is_role(text: object) -> bool:

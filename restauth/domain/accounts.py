@@ -21,6 +21,7 @@ from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (
     AccountLocked,
     BadCredentials,
+    OwnAccount,
     UnacceptablePassword,
     UnacceptableUsername,
     UnknownUser,
@@ -28,7 +29,7 @@ from restauth.errors import (
     UsernameTaken,
 )
 from restauth.gate import gate
-from restauth.records import MAX_ID, OPERATOR, Account, Client, Overview
+from restauth.records import MAX_ID, OPERATOR, Account, Client, IssuedCode, Overview
 from restauth.storage.store import Store
 
 # Tries of a reset code are counted by its selector, next to the names; no name has a NUL.
@@ -37,7 +38,7 @@ _RESET_CODE = "\0reset code "
 
 class Accounts:
     """`find_fault` gives the reason why a new password, with its username, is refused, or None.
-    `clock` gives epoch seconds.
+    `admin_role` is the role of operators. `clock` gives epoch seconds.
 
     Every method may raise StoreUnavailable. Those that set a password may raise Busy.
     """
@@ -52,6 +53,7 @@ class Accounts:
         *,
         username_pattern: Pattern[str],
         find_fault: Callable[[str, str], str | None],
+        admin_role: str,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -61,6 +63,7 @@ class Accounts:
         self._audit = audit
         self._username_pattern = username_pattern
         self._find_fault = find_fault
+        self._admin_role = admin_role
         self._clock = clock
 
     def find(self, user_id: int) -> Account:
@@ -166,8 +169,8 @@ class Accounts:
         self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
-    # For the operator. Those that change an account raise UnknownUser when it has
-    # been deleted meanwhile.
+    # For the operator: the command line, or a user with the role, whom `client` names. Those that
+    # change an account raise UnknownUser when it has been deleted meanwhile.
 
     def check_new_name(self, username: str) -> None:
         """Return if a new account could have that name now. Raises UnacceptableUsername,
@@ -180,7 +183,7 @@ class Accounts:
         """The failed logins since the last one that succeeded."""
         return self._throttle.failures_of(canonical(account.username))
 
-    def rename(self, account: Account, username: str) -> None:
+    def rename(self, account: Account, username: str, client: Client = OPERATOR) -> None:
         """Give the account another name; its sessions and its password stay. Failures of both names
         are forgotten. Raises UnacceptableUsername, UsernameTaken."""
         self._refuse_unfit_name(username)
@@ -188,7 +191,7 @@ class Accounts:
         if is_renamed is None:
             raise UsernameTaken
         _refuse_deleted(is_renamed)
-        self._audit.record(Event.RENAMED, OPERATOR, account.id)
+        self._audit.record(Event.RENAMED, client, account.id)
         for name in (account.username, username):
             self._throttle.reset(canonical(name))
 
@@ -202,7 +205,7 @@ class Accounts:
         self._audit.record(Event.PASSWORD_CHANGED, OPERATOR, account.id)
         self._throttle.reset(canonical(account.username))
 
-    def make_reset_code(self, account: Account) -> str:
+    def make_reset_code(self, account: Account, client: Client = OPERATOR) -> IssuedCode:
         """A code that sets a new password once, within an hour. Raises AccountLocked."""
         if account.locked_at is not None:
             raise AccountLocked
@@ -211,36 +214,43 @@ class Accounts:
         _refuse_deleted(
             self._store.set_reset_code(account.id, code.selector, code.secret_digest, expires_at)
         )
-        self._audit.record(Event.RESET_CODE_MADE, OPERATOR, account.id)
-        return code.build()
+        self._audit.record(Event.RESET_CODE_MADE, client, account.id)
+        return IssuedCode(code.build(), expires_at)
 
     def change_roles(
         self, account: Account, added: Iterable[str], removed: Iterable[str]
     ) -> tuple[str, ...]:
         """The roles after the change. Raises UnacceptableRoles."""
         added, removed = tuple(added), tuple(removed)
-        return self._write_roles(account, lambda roles: changed(roles, added, removed))
+        return self._write_roles(account, lambda roles: changed(roles, added, removed), OPERATOR)
 
-    def set_roles(self, account: Account, roles: Iterable[str]) -> tuple[str, ...]:
-        """Exactly these roles, in alphabetical order. Raises UnacceptableRoles."""
+    def set_roles(
+        self, account: Account, roles: Iterable[str], client: Client = OPERATOR
+    ) -> tuple[str, ...]:
+        """Exactly these roles, in alphabetical order. Raises UnacceptableRoles, OwnAccount."""
         new_roles = changed((), roles, ())
-        return self._write_roles(account, lambda _: new_roles)
+        if self._admin_role not in new_roles:
+            _refuse_own(account, client)
+        return self._write_roles(account, lambda _: new_roles, client)
 
-    def lock(self, account: Account) -> None:
-        """Refuse every credential of this account from now on."""
+    def lock(self, account: Account, client: Client = OPERATOR) -> None:
+        """Refuse every credential of this account from now on. Raises OwnAccount."""
+        _refuse_own(account, client)
         _refuse_deleted(self._store.lock_user(account.id, self._clock()))
-        self._audit.record(Event.LOCKED, OPERATOR, account.id)
+        self._audit.record(Event.LOCKED, client, account.id)
 
-    def unlock(self, account: Account) -> None:
+    def unlock(self, account: Account, client: Client = OPERATOR) -> None:
         """Accept the password again, and forget its failures."""
         _refuse_deleted(self._store.unlock_user(account.id))
-        self._audit.record(Event.UNLOCKED, OPERATOR, account.id)
+        self._audit.record(Event.UNLOCKED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
-    def delete(self, account: Account) -> None:
-        """Delete the account and all that belongs to it. Its id is never used again."""
+    def delete(self, account: Account, client: Client = OPERATOR) -> None:
+        """Delete the account and all that belongs to it. Its id is never used again. Raises
+        OwnAccount."""
+        _refuse_own(account, client)
         _refuse_deleted(self._store.delete_user(account.id))
-        self._audit.record(Event.DELETED, OPERATOR, account.id)
+        self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
     def _verify_reset_code(self, unverified_code: str, client: Client) -> tuple[Account, str]:
@@ -267,12 +277,15 @@ class Accounts:
         return account, code.selector
 
     def _write_roles(
-        self, account: Account, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+        self,
+        account: Account,
+        change: Callable[[tuple[str, ...]], tuple[str, ...]],
+        client: Client,
     ) -> tuple[str, ...]:
         new_roles = self._store.change_roles(account.id, change)
         if new_roles is None:
             raise UnknownUser
-        self._audit.record(Event.ROLES_CHANGED, OPERATOR, account.id, roles=new_roles)
+        self._audit.record(Event.ROLES_CHANGED, client, account.id, roles=new_roles)
         return new_roles
 
     def _refuse_unfit_name(self, username: str) -> None:
@@ -313,6 +326,11 @@ def _known(account: Account | None) -> Account:
     if account is None:
         raise UnknownUser
     return account
+
+
+def _refuse_own(account: Account, client: Client) -> None:
+    if client.operator_id == account.id:
+        raise OwnAccount
 
 
 def _refuse_deleted(is_found: bool) -> None:

@@ -1,8 +1,9 @@
 """The audit log: what happened to which account, one JSON line an event.
 
-Rule: an `AuditLog` belongs to one service, and ends with it. An event has the id of the user, and
-never an unknown username: it may be a password that was typed into the wrong field. No password,
-token or code is ever given to `record`. OWASP ASVS 5.0, chapter V16.
+Rule: an `AuditLog` belongs to one service, and ends with it. An event has the id of the user, that
+of an operator who acts on the user (`by`), and never an unknown username: it may be a password that
+was typed into the wrong field. No password, token or code is ever given to `record`. OWASP ASVS
+5.0, chapter V16.
 
 What is recorded has already happened, so `record` never raises. An event that cannot be written is
 lost. The loss is logged once, `fault` says why, and the first line after it says how many.
@@ -161,7 +162,8 @@ class AuditLog:
             "user_id": user_id,
             "peer": client.peer,
         }
-        return json.dumps({**head, **details})
+        by = {} if client.operator_id is None else {"by": client.operator_id}
+        return json.dumps({**head, **by, **details})
 
 
 def _unwritable(file: LogFile, error: OSError) -> str:

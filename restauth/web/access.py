@@ -18,17 +18,20 @@ class Access(Enum):
     USER = "user"  # a live token or a correct password
     PASSWORD = "password"  # the password itself: a token is not enough
     SCRAPER = "scraper"  # the secret of the setting `metrics`, and no user
+    ADMIN = "admin"  # a user with the role of the setting `admin_role`
 
 
-def check_route(access: Access, caller: Caller | None) -> Caller:
+def check_route(access: Access, caller: Caller | None, admin_role: str) -> Caller:
     """The caller, if they may call a route of that access (which is not ANYONE).
 
-    Raises BadCredentials, PasswordRequired.
+    Raises BadCredentials, PasswordRequired, RoleRequired.
     """
     if caller is None:
         raise BadCredentials
     if access is Access.PASSWORD and caller.user.how != "password":
         raise PasswordRequired
+    if access is Access.ADMIN:
+        check_roles(caller.user, [admin_role])
     return caller
 
 

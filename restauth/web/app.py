@@ -39,6 +39,7 @@ class App:
         self._origins = services.settings.cors_origins
         self._realm = services.settings.realm
         self._require_https = services.settings.require_https
+        self._admin_role = services.settings.admin_role
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         remove_identity(environ)
@@ -94,7 +95,7 @@ class App:
                 if route.is_for_proxies:
                     return problems.throttled_for_proxies()
                 raise
-            caller = check_route(route.access, found)
+            caller = check_route(route.access, found, self._admin_role)
         return route.handler(request.routed(parameters, caller), self._services)
 
     def _is_scraper(self, environ: WSGIEnvironment, scheme: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -23,15 +23,19 @@ from restauth.errors import (
     MalformedRequest,
     NotFound,
     PasswordRequired,
+    UnknownUser,
     UnsupportedMediaType,
 )
 from restauth.gate import gate
-from restauth.records import Account, Caller, Client, LiveSession
+from restauth.records import MAX_ID, Account, Caller, Client, LiveSession
 from restauth.web.host import parse as parse_host
 
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
+Member = TypeVar("Member", str, list[Any])
+
+_KINDS: Mapping[type, str] = {str: "a string", list: "a list"}
 _UNPRINTABLE = re.compile("[^ -~]")
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # A response is for its client alone, is what its type says, and is not a page (OWASP ASVS 5.0
@@ -147,9 +151,31 @@ class Request:
             raise PasswordRequired
         return proof
 
+    @property
+    def operator(self) -> Client:
+        """Where it came from, and who acts on the accounts of others. Raises BadCredentials."""
+        return replace(self.client, operator_id=self.identified().user.id)
+
+    def user_id(self) -> int:
+        """The {id} of the path. Raises UnknownUser for what no store can hold: it would overflow,
+        and int() refuses thousands of digits."""
+        (digits,) = self.parameters
+        if len(digits) > len(str(MAX_ID)) or int(digits) > MAX_ID:
+            raise UnknownUser
+        return int(digits)
+
     def query(self, name: str) -> list[str]:
         """All values of a query parameter."""
         return parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True).get(name, [])
+
+    def parameter(self, name: str, pattern: str) -> str | None:
+        """The value of a query parameter that is given once, or None. Raises MalformedRequest."""
+        values = self.query(name)
+        if not values:
+            return None
+        if len(values) > 1 or not re.fullmatch(pattern, values[0], re.DOTALL):
+            raise MalformedRequest(f'"{name}" must be given once, and match {pattern}')
+        return values[0]
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -168,10 +194,7 @@ class Request:
     def strings(self, *names: str) -> tuple[str, ...]:
         """Members of the JSON body that must be strings. Raises as `json`."""
         body = self.json()
-        for name in names:
-            if type(body.get(name)) is not str:
-                raise MalformedRequest(f'"{name}" must be a string.')
-        return tuple(body[name] for name in names)
+        return tuple(member(body, name, str) for name in names)
 
     def _read_body(self) -> bytes:
         gate.before_waiting()  # for a slow client
@@ -196,6 +219,15 @@ class Request:
         if self.environ.get("HTTP_TRANSFER_ENCODING"):
             raise LengthRequired  # a read could wait for ever
         return b""
+
+
+def member(body: Mapping[str, Any], name: str, kind: type[Member]) -> Member:
+    """A member of a JSON object that must be there and be of that type. Raises
+    MalformedRequest."""
+    value = body.get(name)
+    if type(value) is not kind:
+        raise MalformedRequest(f'"{name}" must be {_KINDS[kind]}.')
+    return value
 
 
 def parse_request(environ: WSGIEnvironment) -> Request:

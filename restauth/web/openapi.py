@@ -12,10 +12,11 @@ from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
-from restauth.core import passwords, session_ids, username_policy
+from restauth.core import passwords, roles, session_ids, username_policy
 from restauth.errors import Refusal
+from restauth.records import MAX_ID, ROLE_PATTERN
 from restauth.settings import USERNAME_PATTERN, Settings
-from restauth.web import handlers
+from restauth.web import handlers, operator_handlers
 from restauth.web.access import Access
 from restauth.web.http import ALWAYS
 from restauth.web.problems import CODES, INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
@@ -29,8 +30,9 @@ CONTRACT_VERSION = "1.0"
 class Operation:
     """What a handler gives after a valid request, and what the handler itself may refuse.
 
-    `schema` is a name of SCHEMAS, and `headers` are names of HEADERS. `members` are those of the
-    JSON body, all of them strings. `asks_store` is false for a handler that needs no store.
+    `schema` is a name of SCHEMAS, `headers` are names of HEADERS, and `parameters` of PARAMETERS.
+    `members` and `optional` are members of the JSON body, strings where _MEMBERS does not say
+    otherwise. `asks_store` is false for a handler that needs no store.
     """
 
     summary: str
@@ -38,6 +40,8 @@ class Operation:
     schema: str | None = None
     headers: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     refusals: tuple[type[Refusal], ...] = ()
     asks_store: bool = True
 
@@ -106,6 +110,7 @@ OPERATIONS: dict[Handler, Operation] = {
         "Ask, as a proxy, whether a request may pass",
         204,
         headers=("Remote-Groups", "Remote-User"),
+        parameters=("role",),
         refusals=(errors.RoleRequired,),
     ),
     handlers.show_health: Operation(
@@ -116,6 +121,57 @@ OPERATIONS: dict[Handler, Operation] = {
     ),
     handlers.show_keys: Operation(
         "Get the public halves of the signing keys", 200, "KeySet", asks_store=False
+    ),
+    operator_handlers.list_users: Operation(
+        "List users, in the order of their ids",
+        200,
+        "UserPage",
+        parameters=("after", "limit", "locked", "prefix"),
+    ),
+    operator_handlers.add_user: Operation(
+        "Add a user",
+        201,
+        "User",
+        headers=("Location",),
+        members=("username", "password"),
+        optional=("roles",),
+        refusals=(
+            errors.UnacceptableUsername,
+            errors.UnacceptablePassword,
+            errors.UnacceptableRoles,
+            errors.UsernameTaken,
+        ),
+    ),
+    operator_handlers.inspect_user: Operation(
+        "Show a user, and how the account is used", 200, "UserOverview"
+    ),
+    operator_handlers.delete_user: Operation(
+        "Delete a user's account and its sessions", 204, refusals=(errors.OwnAccount,)
+    ),
+    operator_handlers.rename_user: Operation(
+        "Give a user another name; sessions and password stay",
+        204,
+        members=("username",),
+        refusals=(errors.UnacceptableUsername, errors.UsernameTaken),
+    ),
+    operator_handlers.set_roles: Operation(
+        "Give a user exactly these roles",
+        204,
+        members=("roles",),
+        refusals=(errors.OwnAccount, errors.UnacceptableRoles),
+    ),
+    operator_handlers.lock_user: Operation(
+        "Refuse all credentials of a user; all sessions end", 204, refusals=(errors.OwnAccount,)
+    ),
+    operator_handlers.unlock_user: Operation(
+        "Accept a user's password again, and forget its failures", 204
+    ),
+    operator_handlers.end_user_sessions: Operation("End all sessions of a user", 204),
+    operator_handlers.make_reset_code: Operation(
+        "Make a code with which a user sets a password",
+        201,
+        "ResetCode",
+        refusals=(errors.AccountLocked,),
     ),
 }
 PATH = "/api/openapi.json"  # its handler is in `routes`, which this file must not import
@@ -140,6 +196,16 @@ _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _SECONDS = {"type": "integer", "minimum": 1, "description": "seconds"}
 _TIME = {"type": "string", "format": "date-time"}
+_TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
+_ID = {"type": "integer", "minimum": 1}
+_COUNT = {"type": "integer", "minimum": 0}
+_USER = {
+    "created_at": _TIME,
+    "id": _ID,
+    "locked_at": {**_TIME_OR_NULL, "description": "null: not locked"},
+    "roles": _TEXTS,
+    "username": _TEXT,
+}
 _MEMBERS: dict[str, dict[str, Any]] = {
     "username": {**_TEXT, "minLength": 1, "maxLength": username_policy.MAX_LENGTH},
     "password": {
@@ -148,13 +214,40 @@ _MEMBERS: dict[str, dict[str, Any]] = {
         "maxLength": passwords.MAX_LENGTH,
         "pattern": "^[^\\u0000-\\u001f\\u007f\\ufeff]*$",
     },
+    "roles": {
+        "type": "array",
+        "items": {**_TEXT, "pattern": f"^{ROLE_PATTERN}$"},
+        "maxItems": roles.MAX_ROLES,
+    },
+}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "after": {
+        "description": "the id that precedes the page: `next` of the page before",
+        "schema": {**_COUNT, "maximum": MAX_ID},
+    },
+    "limit": {
+        "description": "the length of the page",
+        "schema": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": operator_handlers.MAX_PAGE,
+            "default": operator_handlers.MAX_PAGE,
+        },
+    },
+    "locked": {
+        "description": "only users that are locked, or only others",
+        "schema": {"type": "boolean"},
+    },
+    "prefix": {
+        "description": "only users whose name begins so, in any spelling",
+        "schema": {**_TEXT, "maxLength": operator_handlers.MAX_PREFIX_LENGTH},
+    },
+    "role": {"description": "the user must have them all", "schema": _TEXTS},
 }
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Profile": _closed(username=_TEXT),
-    "Account": _closed(
-        created_at=_TIME, id={"type": "integer", "minimum": 1}, roles=_TEXTS, username=_TEXT
-    ),
+    "Account": _closed(created_at=_TIME, id=_ID, roles=_TEXTS, username=_TEXT),
     "Token": _closed(duration=_SECONDS, token=_TEXT),
     "TokenPair": _closed(
         duration=_SECONDS, refresh_duration=_SECONDS, refresh_token=_TEXT, token=_TEXT
@@ -185,6 +278,25 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         status={"type": "integer"},
         detail=_TEXT,
     ),
+}
+OPERATOR_SCHEMAS: dict[str, dict[str, Any]] = {
+    "User": _closed(**_USER),
+    "UserPage": _closed(
+        next={
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "`after` of the next page; null: there is none",
+        },
+        users={"type": "array", "items": _ref("schemas", "User")},
+    ),
+    "UserOverview": _closed(
+        **_USER,
+        failures={**_COUNT, "description": "failed logins in a row"},
+        last_login_at={**_TIME_OR_NULL, "description": "when a session last began"},
+        password_blocked_at={**_TIME_OR_NULL, "description": "null: not blocked by failures"},
+        sessions={**_COUNT, "description": "live ones"},
+    ),
+    "ResetCode": _closed(code=_TEXT, expires_at=_TIME),
 }
 # Each is there whenever it is listed, but for an optional one.
 HEADERS: dict[str, dict[str, Any]] = {
@@ -245,7 +357,7 @@ def build(routes: Iterable[Route], settings: Settings, server: str) -> dict[str,
         "servers": [{"url": server}],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": {**SCHEMAS, **(OPERATOR_SCHEMAS if settings.admin_role else {})},
             "headers": {
                 name: {"required": True, "schema": _TEXT, **header}
                 for name, header in HEADERS.items()
@@ -281,11 +393,12 @@ def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
     if operation.members:
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _body(operation.members, settings)}},
+            "content": {"application/json": {"schema": _body(operation, settings)}},
         }
-    if route.is_for_proxies:
-        role = {"name": "role", "in": "query", "description": "the user must have them all"}
-        described["parameters"] = [{**role, "schema": _TEXTS}]
+    if operation.parameters:
+        described["parameters"] = [
+            {"name": name, "in": "query", **PARAMETERS[name]} for name in operation.parameters
+        ]
     return described
 
 
@@ -294,17 +407,18 @@ def _find_operation(route: Route) -> Operation:
 
 
 def _security(access: Access) -> list[dict[str, list[str]]]:
-    schemes = {Access.ANYONE: (), Access.USER: ("basic", "bearer"), Access.PASSWORD: ("basic",)}
-    return [{scheme: []} for scheme in schemes[access]]
+    schemes = {Access.ANYONE: (), Access.PASSWORD: ("basic",)}
+    return [{scheme: []} for scheme in schemes.get(access, ("basic", "bearer"))]
 
 
-def _body(members: Iterable[str], settings: Settings) -> dict[str, Any]:
+def _body(operation: Operation, settings: Settings) -> dict[str, Any]:
     """An object that may have more members: they are ignored."""
-    properties = {name: _MEMBERS.get(name, _TEXT) for name in members}
+    names = (*operation.members, *operation.optional)
+    properties = {name: _MEMBERS.get(name, _TEXT) for name in names}
     # OpenAPI asks for a pattern of ECMA-262. The operator's own may be valid only in Python.
     if "username" in properties and settings.username_pattern.pattern == USERNAME_PATTERN:
         properties["username"] = {**properties["username"], "pattern": f"^{USERNAME_PATTERN}$"}
-    return {"type": "object", "properties": properties, "required": list(members)}
+    return {"type": "object", "properties": properties, "required": list(operation.members)}
 
 
 def _success(operation: Operation) -> dict[str, Any]:
@@ -350,6 +464,8 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
         yield from (errors.BadCredentials, errors.Busy, errors.Throttled)
     if route.access is Access.PASSWORD:
         yield errors.PasswordRequired
+    if route.access is Access.ADMIN:
+        yield errors.RoleRequired
     if operation.members:
         yield from (errors.LengthRequired, errors.BodyTooLarge, errors.UnsupportedMediaType)
     if settings.require_https and not route.is_open:

@@ -8,10 +8,24 @@ from functools import lru_cache
 
 from restauth.services import Services
 from restauth.settings import Settings, is_address
-from restauth.web import handlers, openapi
+from restauth.web import handlers, openapi, operator_handlers
 from restauth.web.access import Access
 from restauth.web.http import Request, Response, json_response
 from restauth.web.router import ANY_METHOD, Route
+
+_USER = "/api/admin/users/{id}"
+OPERATORS = (
+    Route("GET", "/api/admin/users", operator_handlers.list_users, Access.ADMIN),
+    Route("POST", "/api/admin/users", operator_handlers.add_user, Access.ADMIN, takes_secret=True),
+    Route("GET", _USER, operator_handlers.inspect_user, Access.ADMIN),
+    Route("DELETE", _USER, operator_handlers.delete_user, Access.ADMIN),
+    Route("PUT", f"{_USER}/username", operator_handlers.rename_user, Access.ADMIN),
+    Route("PUT", f"{_USER}/roles", operator_handlers.set_roles, Access.ADMIN),
+    Route("PUT", f"{_USER}/lock", operator_handlers.lock_user, Access.ADMIN),
+    Route("DELETE", f"{_USER}/lock", operator_handlers.unlock_user, Access.ADMIN),
+    Route("DELETE", f"{_USER}/sessions", operator_handlers.end_user_sessions, Access.ADMIN),
+    Route("POST", f"{_USER}/reset-code", operator_handlers.make_reset_code, Access.ADMIN),
+)
 
 
 def show_description(request: Request, services: Services) -> Response:
@@ -26,7 +40,11 @@ def _description(settings: Settings, server: str) -> Response:
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
-    """The routes under these settings, in the order of the table in the README."""
+    """The routes under these settings, in the order of the tables in the documents."""
+    return (*_routes_of_users(settings), *(OPERATORS if settings.admin_role else ()))
+
+
+def _routes_of_users(settings: Settings) -> tuple[Route, ...]:
     profile = Access.ANYONE if settings.public_profiles else Access.USER
     is_scraped = settings.metrics and not is_address(settings.metrics)
     return (

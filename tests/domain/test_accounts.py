@@ -45,7 +45,7 @@ def accounts(services: Services, account: Account) -> Accounts:
 @pytest.fixture
 def code(accounts: Accounts, account: Account) -> str:
     """A fresh one for miguel."""
-    return accounts.make_reset_code(account)
+    return accounts.make_reset_code(account).code
 
 
 def set_each_way(
@@ -230,7 +230,7 @@ CHANGES: dict[str, Callable[[Accounts, Account], object]] = {
     "set by the operator": lambda accounts, it: accounts.set_password(it, "another"),
     "changed by the owner": lambda accounts, it: accounts.change_password(it, "another", CLIENT),
     "reset": lambda accounts, it: accounts.reset_password(
-        accounts.make_reset_code(it), "another", CLIENT
+        accounts.make_reset_code(it).code, "another", CLIENT
     ),
 }
 
@@ -278,7 +278,7 @@ def test_an_account_deleted_by_somebody_else_is_unknown(
     accounts.delete(account)
     uses: list[Callable[[], object]] = [
         lambda: accounts.set_password(account, "another"),
-        lambda: accounts.make_reset_code(account),
+        lambda: accounts.make_reset_code(account).code,
         lambda: accounts.lock(account),
         lambda: accounts.unlock(account),
         lambda: accounts.change_roles(account, ["admin"], []),
@@ -345,7 +345,7 @@ def expect_unusable(accounts: Accounts, *codes: str) -> None:
 def test_a_code_is_used_once_within_an_hour(
     make_services: ServicesFactory, accounts: Accounts, code: str, clock: Clock
 ) -> None:
-    late = accounts.make_reset_code(register(make_services(), "susan"))
+    late = accounts.make_reset_code(register(make_services(), "susan")).code
     clock.advance(3599)
     make_services().accounts.reset_password(code, "another", CLIENT)
     expect_unusable(accounts, code)
@@ -405,7 +405,7 @@ def test_an_account_has_one_code_and_none_while_it_is_locked(
         accounts.make_reset_code(accounts.find(account.id))
     accounts.unlock(account)
     expect_unusable(accounts, code)
-    void, _ = accounts.make_reset_code(account), accounts.make_reset_code(account)
+    void, _ = accounts.make_reset_code(account).code, accounts.make_reset_code(account).code
     expect_unusable(accounts, void)
 
 

@@ -189,7 +189,7 @@ class Journey:
         self.expect("password_changed")
         self.accounts.set_password(self.authenticate(first), third)
         self.expect("password_changed", 1, "operator")
-        code = self.accounts.make_reset_code(self.authenticate(third))
+        code = self.accounts.make_reset_code(self.authenticate(third)).code
         self.expect("reset_code_made", 1, "operator")
         guess = code.partition(".")[0] + "." + "Wachtel_" * 3
         for wrong, whose in ((guess, 1), ("Rebhuhn im Korn", None)):
@@ -356,7 +356,7 @@ def test_a_wait_is_written_once_and_not_for_each_who_runs_into_it(
     seconds: int,
 ) -> None:
     services = make_services(peer_failures=8)
-    code = services.accounts.make_reset_code(account)
+    code = services.accounts.make_reset_code(account).code
     caplog.clear()
     for _ in range(times):
         with pytest.raises(Refusal):
@@ -388,7 +388,7 @@ def test_what_has_happened_is_written_though_no_failure_can_be_reset(
 ) -> None:
     accounts = services.accounts
     other = accounts.find(accounts.register("ada", PASSWORD))
-    code = accounts.make_reset_code(account)
+    code = accounts.make_reset_code(account).code
     reset = services._resources.store.reset_failures
 
     def reset_in_vain(name: str) -> None:
@@ -445,7 +445,7 @@ def test_what_did_not_happen_is_not_written(
     acts: list[Callable[[], object]] = [
         lambda: accounts.change_password(account, WRONG, CLIENT),
         lambda: accounts.set_password(account, WRONG),
-        lambda: accounts.make_reset_code(account),
+        lambda: accounts.make_reset_code(account).code,
         lambda: accounts.lock(account),
         lambda: accounts.unlock(account),
         lambda: accounts.set_roles(account, ["a"]),

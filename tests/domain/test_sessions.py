@@ -346,7 +346,7 @@ ENDINGS: dict[str, Callable[[Services, Account], object]] = {
         account, "other", CLIENT
     ),
     "password reset": lambda services, account: services.accounts.reset_password(
-        services.accounts.make_reset_code(account), "other", CLIENT
+        services.accounts.make_reset_code(account).code, "other", CLIENT
     ),
     "account closed": lambda services, account: services.accounts.close(account, CLIENT),
 }

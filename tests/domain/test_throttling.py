@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 @pytest.fixture
 def code(services: Services, account: Account) -> str:
-    return services.accounts.make_reset_code(account)
+    return services.accounts.make_reset_code(account).code
 
 
 def with_wrong_secret(code: str) -> str:
@@ -463,7 +463,7 @@ def test_wrong_secrets_of_a_code_are_counted_by_its_selector(
     assert wait_for(reset, services, code) == 1
     assert work == []
     log_in(services)  # the name has nothing to do with it
-    reset(services, services.accounts.make_reset_code(register(services, "susan")))
+    reset(services, services.accounts.make_reset_code(register(services, "susan")).code)
     clock.advance(1)
     reset(services, code)
 
@@ -525,7 +525,7 @@ def test_a_cached_success_clears_nothing_and_writes_nothing(
         lambda accounts, it: accounts.unlock(it),
         lambda accounts, it: accounts.set_password(it, PASSWORD),
         lambda accounts, it: accounts.reset_password(
-            accounts.make_reset_code(it), PASSWORD, ELSEWHERE
+            accounts.make_reset_code(it).code, PASSWORD, ELSEWHERE
         ),
     ],
     ids=["unlocked", "password set", "password reset"],

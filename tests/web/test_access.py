@@ -10,6 +10,7 @@ from restauth.web.access import Access, check_roles, check_route
 
 BY_PASSWORD = Caller(User(1, "miguel", ("editor", "viewer"), None, "password"), None)
 BY_TOKEN = Caller(User(1, "miguel", ("editor", "viewer"), "s", "token"), None)
+WITHOUT_ROLE = Caller(User(1, "miguel", ("viewer", "editors", "edito"), None, "password"), None)
 USER = BY_PASSWORD.user
 
 
@@ -33,12 +34,20 @@ def outcome(check: Any, *arguments: object) -> object:
         (Access.PASSWORD, BY_PASSWORD, BY_PASSWORD),
         (Access.PASSWORD, BY_TOKEN, PasswordRequired),
         (Access.PASSWORD, None, BadCredentials),
+        (Access.ADMIN, BY_PASSWORD, BY_PASSWORD),
+        (Access.ADMIN, BY_TOKEN, BY_TOKEN),
+        (Access.ADMIN, WITHOUT_ROLE, RoleRequired),
+        (Access.ADMIN, None, BadCredentials),
         # No caller passes unverified, even where the check should not have been asked.
         (Access.ANYONE, None, BadCredentials),
     ],
 )
 def test_a_route_lets_its_callers_in(access: Access, caller: Caller | None, expected: Any) -> None:
-    assert outcome(check_route, access, caller) == expected
+    assert outcome(check_route, access, caller, "editor") == expected
+
+
+def test_without_a_name_of_the_role_no_one_is_an_operator() -> None:
+    assert outcome(check_route, Access.ADMIN, BY_PASSWORD, "") is RoleRequired
 
 
 @pytest.mark.parametrize(

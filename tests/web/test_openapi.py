@@ -36,11 +36,17 @@ from tests.web.conftest import ANONYMOUS, PASSWORD, code_of
 Document = dict[str, Any]
 
 WHERE = "/api/openapi.json"
-CALLERS = {Access.ANYONE: "anonymous", Access.USER: "token", Access.PASSWORD: "password"}
+CALLERS = {
+    Access.ANYONE: "anonymous",
+    Access.USER: "token",
+    Access.PASSWORD: "password",
+    Access.ADMIN: "admin",
+}
 SCHEMES: dict[Access, list[Document]] = {
     Access.ANYONE: [],
     Access.USER: [{"basic": []}, {"bearer": []}],
     Access.PASSWORD: [{"basic": []}],
+    Access.ADMIN: [{"basic": []}, {"bearer": []}],
 }
 HEADERS_OF_STATUS = {
     201: {"Location"},
@@ -60,7 +66,8 @@ def expanded(table: tuple[Route, ...]) -> dict[str, Route]:
     }
 
 
-DEFAULTS = settings.load({})
+WITH_OPERATORS = {"admin_role": "admin"}
+DEFAULTS = settings.load({}, WITH_OPERATORS)
 TABLE = expanded(routes(DEFAULTS))
 DOCUMENT = openapi.build(routes(DEFAULTS), DEFAULTS, "/")
 MEMBERS = [
@@ -68,6 +75,12 @@ MEMBERS = [
     for name, route in TABLE.items()
     for member in OPERATIONS.get(route.handler, DESCRIPTION).members
 ]
+
+
+@pytest.fixture
+def services(make_services: ServicesFactory) -> Services:
+    """With all routes."""
+    return make_services(**WITH_OPERATORS)
 
 
 def describe(services: Services) -> Document:
@@ -134,7 +147,7 @@ def test_the_description_is_openapi_3_1_in_sorted_json_without_our_version(
 def test_the_table_of_routes_is_described_under_the_settings_that_change_it(
     make_services: ServicesFactory, keywords: dict[str, object]
 ) -> None:
-    services = make_services(**keywords)
+    services = make_services(**WITH_OPERATORS, **keywords)
     document = describe(services)
     found = {name: operation["security"] for name, operation in operations(document).items()}
     table = expanded(routes(services.settings))
@@ -153,7 +166,7 @@ def test_the_table_of_routes_is_described_under_the_settings_that_change_it(
 
 
 def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
-    https = settings.load({}, {"require_https": True})
+    https = settings.load({}, {"require_https": True, **WITH_OPERATORS})
     found: dict[str, set[str]] = {}
     for name, _, answer in answers(openapi.build(routes(https), https, "/")):
         found.setdefault(name, set()).update(codes(answer))
@@ -163,6 +176,9 @@ def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
     login = always | {"bad_credentials", "busy", "https_required", "store_unavailable"}
     assert found["GET /api/resource"] == login | {"throttled"}
     assert found["GET /api/verify"] == login | {"barred", "role_required"}
+    operator = login | {"throttled", "role_required"}
+    assert found["GET /api/admin/users"] == operator
+    assert found["PUT /api/admin/users/{id}/lock"] == operator | {"not_found", "own_account"}
     body = {"body_too_large", "length_required", "unsupported_media_type"}
     assert found["POST /api/token"] == (login | body) - {"busy"}  # no password is read
 
@@ -172,7 +188,18 @@ def test_every_handler_is_described_once() -> None:
     names = [operation["operationId"] for operation in operations(DOCUMENT).values()]
     assert len(set(names)) == len(names) == len(TABLE)
     takes_secret = {name for name, route in TABLE.items() if route.takes_secret}
-    assert {name for name, _ in MEMBERS} == takes_secret
+    of_others = {f"PUT /api/admin/users/{{id}}/{member}" for member in ("username", "roles")}
+    assert {name for name, _ in MEMBERS} == takes_secret | of_others
+
+
+def test_without_operators_nothing_of_them_is_described(make_services: ServicesFactory) -> None:
+    document = describe(make_services())
+    assert not [path for path in document["paths"] if "admin" in path]
+    assert set(references(document)) == {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "headers")
+        for name in document["components"][kind]
+    }
 
 
 def test_every_reference_leads_to_a_component_and_every_component_is_used() -> None:
@@ -190,6 +217,8 @@ def test_every_answer_lists_its_headers_and_any_operation_may_have_a_bug() -> No
         wanted = {header for header, _ in ALWAYS} | HEADERS_OF_STATUS.get(status, set())
         if name.endswith("/api/verify") and status == 204:
             wanted |= {"Remote-Groups", "Remote-User"}
+        if name.endswith("/reset-code"):
+            wanted -= {"Location"}  # the code has no address
         if {"password_required", "role_required"} & set(codes(answer)):
             wanted |= {"WWW-Authenticate"}  # to a Bearer token
         assert set(answer["headers"]) == wanted, (name, status)
@@ -233,7 +262,7 @@ def ask(
     *,
     path: str = "",
     headers: dict[str, str] | None = None,
-    members: dict[str, str | None] | None = None,
+    members: dict[str, Any] | None = None,
     body: bytes | None = None,
     spoil: Any = None,
 ) -> webtest.TestResponse:
@@ -244,12 +273,19 @@ def ask(
     client, document = client_of(services), describe(services)
     miguel = services.accounts.find(services.accounts.register("miguel", "python"))
     issued = services.sessions.start(miguel, CLIENT)
-    callers = {"anonymous": ANONYMOUS, "token": bearer(issued.token), "password": PASSWORD}
-    values: dict[str, str | None] = {
+    root = services.accounts.find(services.accounts.register("root", "python", roles=["admin"]))
+    callers = {
+        "anonymous": ANONYMOUS,
+        "token": bearer(issued.token),
+        "password": PASSWORD,
+        "admin": bearer(services.sessions.issue(root, CLIENT).token),
+    }
+    values: dict[str, Any] = {
+        "roles": ["editor"],
         "username": "ann",
         "password": "ruby",
         "refresh_token": issued.refresh_token,
-        "code": services.accounts.make_reset_code(miguel),
+        "code": services.accounts.make_reset_code(miguel).code,
         **(members or {}),
     }
     method, template = operation.split()
@@ -295,13 +331,23 @@ def assert_described(document: Document, operation: str, answer: webtest.TestRes
     assert not codes(described) or code_of(answer) in codes(described)
 
 
-TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
+TYPES = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": type(None),
+}
 
 
 def assert_fits(document: Document, schema: Document, value: Any) -> None:
     """As far as JSON Schema is used for answers."""
     schema = follow(document, schema)
-    assert type(value) is TYPES[schema["type"]] if "type" in schema else True
+    kinds = schema.get("type", list(TYPES))
+    assert type(value) in [TYPES[kind] for kind in ([kinds] if type(kinds) is str else kinds)]
+    if value is None:
+        return
     assert value == schema.get("const", value)
     assert value in schema.get("enum", [value])
     if schema.get("format") == "date-time":
@@ -346,6 +392,10 @@ def fail_twice(services: Services) -> None:
         client_of(services).get("/api/token", headers=basic("miguel", "wrong"), status=401)
 
 
+def lock(services: Services) -> None:
+    services.accounts.lock(services.accounts.find(1))
+
+
 def fail(services: Services) -> None:
     with suppress(BadCredentials):
         services.authentication.authenticate("miguel", "wrong", CLIENT)
@@ -358,6 +408,9 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unacceptable_password": (
         "PUT /api/users/me/password", "password", {"members": {"password": ""}}
     ),
+    "unacceptable_roles": (
+        "PUT /api/admin/users/{id}/roles", "admin", {"members": {"roles": ["Editor"]}}
+    ),
     "username_taken": ("POST /api/users", "anonymous", {"members": {"username": "miguel"}}),
     "unknown_user": ("GET /api/users/{id}", "anonymous", {"path": "/api/users/0"}),
     "unusable_code": ("POST /api/password-resets", "anonymous", {"members": {"code": "?"}}),
@@ -365,6 +418,10 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bad_credentials": ("GET /api/resource", "anonymous", {}),
     "password_required": ("POST /api/sessions", "token", {}),
     "role_required": ("GET /api/verify", "token", {"path": "/api/verify?role=admin"}),
+    "own_account": (
+        "PUT /api/admin/users/{id}/lock", "admin", {"path": "/api/admin/users/2/lock"}
+    ),
+    "account_locked": ("POST /api/admin/users/{id}/reset-code", "admin", {"spoil": lock}),
     "barred": ("GET /api/verify", "password", {"spoil": fail}),
     "registration_closed": ("POST /api/users", "anonymous", {}),
     "https_required": ("GET /api/token", "anonymous", {}),
@@ -393,7 +450,7 @@ def test_a_problem_is_as_it_is_described(
 ) -> None:
     operation, caller, changes = PROBLEMS[code]
     own = {"audit_log": tmp_path / "audit.log"} if code == "not_ready" else {}
-    services = make_services(**SETTINGS_FOR.get(code, {}), **own)
+    services = make_services(**SETTINGS_FOR.get(code, {}), **own, **WITH_OPERATORS)
     assert code_of(ask(services, operation, caller, **changes)) == code
 
 
@@ -452,4 +509,24 @@ def test_a_proxy_may_ask_for_several_roles() -> None:
     has_parameters = {
         n for n, operation in operations(DOCUMENT).items() if "parameters" in operation
     }
-    assert has_parameters == {f"{method} /api/verify" for method in METHODS}
+    of_operators = {"GET /api/admin/users"}
+    assert has_parameters == {f"{method} /api/verify" for method in METHODS} | of_operators
+
+
+def test_the_bounds_of_the_parameters_of_a_page_are_described(services: Services) -> None:
+    services.accounts.register("root", "python", roles=["admin"])
+    described = operations(DOCUMENT)["GET /api/admin/users"]["parameters"]
+    schemas = {parameter["name"]: parameter["schema"] for parameter in described}
+    limit, after, prefix = schemas["limit"], schemas["after"], schemas["prefix"]
+    for name, value, status in (
+        ("limit", limit["minimum"] - 1, 400), ("limit", limit["minimum"], 200),
+        ("limit", limit["maximum"], 200), ("limit", limit["maximum"] + 1, 400),
+        ("after", -1, 400), ("after", after["minimum"], 200),
+        ("after", after["maximum"], 200), ("after", after["maximum"] + 1, 400),
+        ("prefix", "a" * prefix["maxLength"], 200), ("prefix", "a" * 65, 400),
+        ("locked", "true", 200), ("locked", "1", 400),
+    ):  # fmt: skip
+        answer = client_of(services).get(
+            "/api/admin/users", {name: value}, headers=basic("root", "python"), status=status
+        )
+        assert_described(DOCUMENT, "GET /api/admin/users", answer)

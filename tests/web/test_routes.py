@@ -9,7 +9,7 @@ import webtest
 from restauth import settings
 from restauth.services import Services
 from restauth.testing import Clock
-from restauth.web import handlers
+from restauth.web import handlers, operator_handlers
 from restauth.web.access import Access
 from restauth.web.app import App
 from restauth.web.router import ANY_METHOD, Route
@@ -17,7 +17,11 @@ from restauth.web.routes import metrics_routes, routes, show_description
 from tests.conftest import ServicesFactory, bearer, client_of
 from tests.web.conftest import ANONYMOUS, PASSWORD, WRONG, Headers, token_of
 
-TABLE = {f"{route.method} {route.path}": route for route in routes(settings.load({}))}
+WITH_OPERATORS = {"admin_role": "admin"}
+TABLE = {
+    f"{route.method} {route.path}": route for route in routes(settings.load({}, WITH_OPERATORS))
+}
+FOR_OPERATORS = [name for name in TABLE if " /api/admin/" in name]
 FOR_PROXIES = {"* /api/verify"}
 PATHS = sorted({route.path for name, route in TABLE.items() if name not in FOR_PROXIES})
 ANYONE_200, ANYONE_204 = (200,) * 5, (204,) * 5
@@ -41,6 +45,7 @@ ANSWERS = {  # to: no credential, a wrong password, an expired token, a live tok
     "GET /api/ready": ANYONE_200,
     "GET /api/openapi.json": ANYONE_200,
     "GET /.well-known/jwks.json": ANYONE_200,
+    **dict.fromkeys(FOR_OPERATORS, (401, 401, 401, 403, 403)),  # to one without the role
 }
 OVER_PLAIN_HTTP = {  # where https is required
     "GET /api/users/{id}": 400,
@@ -50,6 +55,12 @@ OVER_PLAIN_HTTP = {  # where https is required
     "GET /.well-known/jwks.json": 200,
 }
 each_route = pytest.mark.parametrize("name", TABLE)
+
+
+@pytest.fixture
+def services(make_services: ServicesFactory) -> Services:
+    """With all routes."""
+    return make_services(**WITH_OPERATORS)
 
 
 def method_of(route: Route) -> str:
@@ -80,7 +91,7 @@ def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
             "username": f"user{number}",
             "password": "python",
             "refresh_token": other.json["refresh_token"],
-            "code": services.accounts.make_reset_code(miguel),
+            "code": services.accounts.make_reset_code(miguel).code,
         }
         answer = client.request(
             path,
@@ -99,12 +110,13 @@ def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
 def test_every_handler_has_a_route_and_no_route_stands_twice() -> None:
     public = {
         function
-        for name, function in getmembers(handlers, isfunction)
-        if function.__module__ == handlers.__name__ and not name.startswith("_")
+        for module in (handlers, operator_handlers)
+        for name, function in getmembers(module, isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
     }
     table = (*TABLE.values(), *metrics_routes())
     assert public | {show_description} == {route.handler for route in table}
-    assert len(TABLE) == len(routes(settings.load({})))
+    assert len(TABLE) == len(routes(settings.load({}, WITH_OPERATORS)))
 
 
 def test_the_table_itself_says_who_may_call_and_over_what() -> None:
@@ -115,12 +127,13 @@ def test_the_table_itself_says_who_may_call_and_over_what() -> None:
     assert said == {
         name: (
             Access.ANYONE if anonymous != 401
+            else Access.ADMIN if with_password == 403
             else Access.PASSWORD if with_token == 403
             else Access.USER,
             name in OVER_PLAIN_HTTP,
             name in FOR_PROXIES,
         )
-        for name, (anonymous, _, _, with_token, _) in ANSWERS.items()
+        for name, (anonymous, _, _, with_token, with_password) in ANSWERS.items()
     }  # fmt: skip
 
 
@@ -144,7 +157,7 @@ def test_a_setting_changes_its_own_route_and_no_other(
     name: str,
     statuses: tuple[int, ...],
 ) -> None:
-    services = make_services(**keywords)
+    services = make_services(**WITH_OPERATORS, **keywords)
     assert answers(services, clock, TABLE[name]) == statuses
     rows = {f"{row.method} {row.path}": row for row in routes(services.settings)}
     assert {other for other in TABLE if rows[other] != TABLE[other]} <= {name}
@@ -162,7 +175,7 @@ def test_a_secret_of_the_metrics_makes_their_route_and_an_address_does_not() -> 
 def test_no_secret_travels_over_plain_http_where_https_is_required(
     make_services: ServicesFactory,
 ) -> None:
-    client = client_of(make_services(require_https=True))
+    client = client_of(make_services(require_https=True, **WITH_OPERATORS))
     seen: dict[str, set[int]] = {}
     for name, route in TABLE.items():
         for headers in (ANONYMOUS, PASSWORD, bearer("a.b.c"), {"Authorization": "Digest x"}):

@@ -1,0 +1,125 @@
+"""What each route of the operator's API does: the command line's acts on accounts, over HTTP.
+
+Rule: the same calls of the domain as the command line makes. Each act is in the audit log with the
+id of the caller. Who may call was decided before, by `web.app`: a user with the role of the setting
+`admin_role`. An account that does not exist is 404.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+
+from restauth.core import rfc3339
+from restauth.errors import MalformedRequest, NotFound, UnknownUser
+from restauth.records import MAX_ID, Account
+from restauth.services import Services
+from restauth.web import representations
+from restauth.web.http import Request, Response, json_response, member
+from restauth.web.location import location
+
+MAX_PAGE = 100  # users; also what a page has if its request does not say
+MAX_PREFIX_LENGTH = 64  # characters; a longer one is of no name
+
+ActOnAccount = Callable[[Request, Services, Account], Response]
+
+
+def _on_account(act: ActOnAccount) -> Callable[[Request, Services], Response]:
+    """The handler that acts on the account of the path. It raises NotFound when there is none, or
+    none any more."""
+
+    @wraps(act)
+    def handle(request: Request, services: Services) -> Response:
+        try:
+            return act(request, services, services.accounts.find(request.user_id()))
+        except UnknownUser:
+            raise NotFound from None
+
+    return handle
+
+
+def list_users(request: Request, services: Services) -> Response:
+    """GET /api/admin/users: a page of all users, in the order of their ids."""
+    after = int(request.parameter("after", "0|[1-9][0-9]{0,18}") or 0)
+    limit = request.parameter("limit", "[1-9][0-9]?|100")
+    locked = request.parameter("locked", "true|false")
+    prefix = request.parameter("prefix", f".{{0,{MAX_PREFIX_LENGTH}}}")
+    if after > MAX_ID:
+        raise MalformedRequest('"after" must be an id.')
+    users, following = services.accounts.page(
+        after,
+        int(limit or MAX_PAGE),
+        prefix or "",
+        is_locked=None if locked is None else locked == "true",
+    )
+    listed = [representations.account(user) for user in users]
+    return json_response(200, {"next": following, "users": listed})
+
+
+def add_user(request: Request, services: Services) -> Response:
+    """POST /api/admin/users: add a user, also where registration is closed."""
+    body = request.json()
+    user_id = services.accounts.register(
+        member(body, "username", str),
+        member(body, "password", str),
+        request.operator,
+        roles=member(body, "roles", list) if "roles" in body else (),
+    )
+    where = location(request, f"/api/admin/users/{user_id}", services.settings)
+    return json_response(201, representations.account(services.accounts.find(user_id)), where)
+
+
+@_on_account
+def inspect_user(request: Request, services: Services, account: Account) -> Response:
+    """GET /api/admin/users/{id}: a user, and how the account is used."""
+    return json_response(200, representations.overview(services.accounts.overview(account)))
+
+
+@_on_account
+def rename_user(request: Request, services: Services, account: Account) -> Response:
+    """PUT /api/admin/users/{id}/username: give another name; sessions and password stay."""
+    (username,) = request.strings("username")
+    services.accounts.rename(account, username, request.operator)
+    return Response(204)
+
+
+@_on_account
+def set_roles(request: Request, services: Services, account: Account) -> Response:
+    """PUT /api/admin/users/{id}/roles: give exactly these roles."""
+    roles = member(request.json(), "roles", list)
+    services.accounts.set_roles(account, roles, request.operator)
+    return Response(204)
+
+
+@_on_account
+def lock_user(request: Request, services: Services, account: Account) -> Response:
+    """PUT /api/admin/users/{id}/lock: refuse all credentials; all sessions end."""
+    services.accounts.lock(account, request.operator)
+    return Response(204)
+
+
+@_on_account
+def unlock_user(request: Request, services: Services, account: Account) -> Response:
+    """DELETE /api/admin/users/{id}/lock: accept the password again, forget its failures."""
+    services.accounts.unlock(account, request.operator)
+    return Response(204)
+
+
+@_on_account
+def end_user_sessions(request: Request, services: Services, account: Account) -> Response:
+    """DELETE /api/admin/users/{id}/sessions: end all sessions of the user."""
+    services.sessions.end_all(account.id, request.operator)
+    return Response(204)
+
+
+@_on_account
+def make_reset_code(request: Request, services: Services, account: Account) -> Response:
+    """POST /api/admin/users/{id}/reset-code: make a code with which the user sets a password."""
+    issued = services.accounts.make_reset_code(account, request.operator)
+    shown = {"code": issued.code, "expires_at": rfc3339.build(issued.expires_at)}
+    return json_response(201, shown)
+
+
+@_on_account
+def delete_user(request: Request, services: Services, account: Account) -> Response:
+    """DELETE /api/admin/users/{id}: delete the account and its sessions."""
+    services.accounts.delete(account, request.operator)
+    return Response(204)
