@@ -17,7 +17,7 @@ import pytest
 from restauth import settings
 from restauth.cli.main import build_parser
 from restauth.web.problems import INTERNAL_ERROR, STATUSES, THROTTLED_FOR_PROXIES
-from restauth.web.routes import routes
+from restauth.web.routes import OPERATORS, routes
 from tests.documents import DOCS, ROOT, chapter, read, rows
 
 PACKAGE = ROOT / "restauth"
@@ -131,6 +131,11 @@ def test_every_route_is_shown_with_its_access() -> None:
     ]
     assert shown == real
     assert all(path in read("api") for path in {route.path for route in routes(settings.load({}))})
+
+
+def test_every_route_of_operators_is_shown() -> None:
+    shown = [row[0] for row in rows(chapter("api", "The operator's API"))]
+    assert shown == [f"{route.method} {route.path}" for route in OPERATORS]
 
 
 def test_every_error_is_shown_with_its_status() -> None:

@@ -93,18 +93,39 @@ def curl(command: str, address: str) -> list[str]:
 
 
 def test_the_curl_session_answers_as_the_readme_says(server: Server) -> None:
-    session = example("README", "console", "curl")
+    assert follow(example("README", "console", "curl"), server.address)
+
+
+def test_the_curl_session_of_an_operator_answers_as_the_page_says(tmp_path: Path) -> None:
+    with restauth.Service(
+        database=tmp_path / "restauth.db", key_file=tmp_path / "restauth.keys"
+    ) as service:
+        service.add_user("ada", "python", roles=["admin"])
+        service.add_user("bob", "python")
+        (variable,) = re.findall(
+            "export RESTAUTH_ADMIN_ROLE=(.*)", example("operating", "sh", "ADMIN_ROLE")
+        )
+        with Server.start(tmp_path, admin_role=variable) as server:
+            follow(example("operating", "console", "curl"), server.address)
+        bob = service.find_user("bob")
+        assert bob is not None
+        assert bob.roles == ("editor",)
+        assert bob.locked_at is not None
+
+
+def follow(session: str, address: str) -> str:
+    """Run the commands of a page, which must print what it shows. The last token that they got."""
     token = ""
     for command, expected in steps(session):
-        printed = curl(command.replace("<token>", token), server.address)
+        printed = curl(command.replace("<token>", token), address)
         text = "\n".join(printed)
         for line in expected:
             pattern = re.escape(line).replace(re.escape("<token>"), r"([\w-]+\.[\w-]+\.[\w-]+)")
-            pattern = pattern.replace(re.escape("http://127.0.0.1:5000"), re.escape(server.address))
+            pattern = pattern.replace(re.escape("http://127.0.0.1:5000"), re.escape(address))
             match = re.search(f"^{pattern}$", text, re.MULTILINE)
             assert match, f"{command}\nshould print: {line}\nprinted: {text}"
             token = match[1] if match.groups() else token
-    assert token
+    return token
 
 
 @pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")

@@ -64,6 +64,7 @@ DEFAULTS: dict[str, object] = {
     "audience": "restauth",
     "audit_log": "",
     "metrics": "",
+    "admin_role": "",
     "cors_origins": (),
     "require_https": False,
 }
@@ -118,6 +119,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("allowed_hosts", " A.Example , [::1]:8080, ", ("a.example", "[::1]:8080")),
     ("username_pattern", r"\w+", re.compile(r"\w+", re.ASCII)),
     ("password_check", "_our.rules2.more:_check", "_our.rules2.more:_check"),
+    ("admin_role", "admin", "admin"),
+    ("admin_role", "", ""),
     ("cors_origins", " HTTPS://App.Example , app://a, ", ("https://app.example", "app://a")),
     ("cors_origins", "http://[::1],http://a.example:443", ("http://[::1]", "http://a.example:443")),
 ]
@@ -174,6 +177,7 @@ BAD: dict[str, tuple[str, ...]] = {
         *("rules", "rules:", ":check", "rules.check", "rules:check:more", "rules:check.more"),
         *("rules:check()", ".rules:check", "rules:prüfe", "rules:check\n"),
     ),
+    "admin_role": ("Admin", "1admin", "admin,staff", "admin ", " ", "a" * 33, "rôle", "admin\n"),
     "cors_origins": (
         *("*", "https://*.example", "file://", "app.example", "//app.example"),
         "null",  # the origin of a page that hides its own
