@@ -74,7 +74,7 @@ class UnknownUser(Refusal):
 
 
 class UnusableCode(Refusal):
-    """A reset code is wrong, used or expired: one answer for all three."""
+    """A reset code or an invitation is wrong, used or expired: one answer for all three."""
 
     code = "unusable_code"
     detail = "This code cannot be used: it is wrong, used or expired."
@@ -194,15 +194,15 @@ class UnsupportedMediaType(Refusal):
 
 
 class Throttled(Refusal):
-    """Too many attempts have failed. The next one may be made in `retry_after` seconds; None when
-    no wait helps, but only the operator or a reset code."""
+    """Too many attempts have failed, or too many accounts were made. The next attempt may be made
+    in `retry_after` seconds; None when no wait helps, but only the operator or a reset code."""
 
     code = "throttled"
     detail = "Too many failed attempts."
 
-    def __init__(self, retry_after: int | None) -> None:
+    def __init__(self, retry_after: int | None, detail: str = detail) -> None:
         hint = "" if retry_after else " Waiting does not help: ask the operator."
-        super().__init__(self.detail + hint)
+        super().__init__(detail + hint)
         self.retry_after = retry_after
 
 

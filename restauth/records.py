@@ -145,6 +145,17 @@ class ImportedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """What is known of a code that registers one user. `id` is the code's selector, which is no
+    secret."""
+
+    id: str
+    roles: tuple[str, ...]
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class FailureCount:
     """How many attempts failed: for a name, for a peer, or for a name from a peer."""
 

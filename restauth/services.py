@@ -27,6 +27,7 @@ from restauth.domain.audit import AuditLog, Event
 from restauth.domain.authentication import Authentication
 from restauth.domain.collector import Collector
 from restauth.domain.identification import Identification
+from restauth.domain.invitations import Invitations
 from restauth.domain.keys import SigningKeys
 from restauth.domain.metered import EXPECTED, MeteredIdentification
 from restauth.domain.metrics import Metrics
@@ -71,6 +72,7 @@ class Services:
     identification: Identification
     accounts: Accounts
     sessions: Sessions
+    invitations: Invitations
     metrics: Metrics
     collector: Collector
     clock: Callable[[], int]
@@ -196,7 +198,12 @@ def build_services(
             raise
         if fault and any(store.list_users()):
             _log.warning("%s A new one is made.", fault)
-    limits = Throttle(settings.free_failures, settings.max_failures, settings.peer_failures)
+    limits = Throttle(
+        settings.free_failures,
+        settings.max_failures,
+        settings.peer_failures,
+        settings.peer_registrations,
+    )
     throttle = LoginThrottle(store, limits, clock)
     hasher = build_hasher(settings, hash_cost)
     authentication = Authentication(
@@ -242,6 +249,7 @@ def build_services(
         identification,
         accounts,
         sessions,
+        Invitations(store, audit, clock),
         resources.metrics,
         Collector(resources.metrics, store, resources.limiter, keys, clock),
         clock,

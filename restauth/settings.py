@@ -320,10 +320,11 @@ class Settings:
     allowed_hosts: tuple[str, ...] = _setting(
         "", _hosts, "hosts, comma-separated, that Location may copy from the request"
     )
-    registration: Literal["open", "closed"] = _setting(
+    registration: Literal["open", "invited", "closed"] = _setting(
         "open",
-        _one_of("open", "closed"),
-        "closed: only the operator adds users; POST /api/users gets 403",
+        _one_of("open", "invited", "closed"),
+        "invited: POST /api/users needs a code of `restauth user invite`; closed: only the "
+        "operator adds users, and it gets 403",
     )
     public_profiles: bool = _setting("true", _flag, "false: GET /api/users/{id} needs credentials")
     username_pattern: re.Pattern[str] = _setting(
@@ -374,6 +375,11 @@ class Settings:
         "30",
         _whole(0, 10_000),
         "failed attempts in 5 minutes that block a public client address; 0: never",
+    )
+    peer_registrations: int = _setting(
+        "20",
+        _whole(0, 10_000),
+        "accounts that a public client address may make in an hour; 0: no limit",
     )
     credential_cache: int = _setting(
         "300",
@@ -440,7 +446,7 @@ class SettingsKeywords(TypedDict, total=False):
     listen: str | tuple[str, ...] | list[str]
     base_url: str
     allowed_hosts: str | tuple[str, ...] | list[str]
-    registration: Literal["open", "closed"]
+    registration: Literal["open", "invited", "closed"]
     public_profiles: bool | str
     username_pattern: str
     password_policy: Literal["open", "nist"]
@@ -453,6 +459,7 @@ class SettingsKeywords(TypedDict, total=False):
     free_failures: int | str
     max_failures: int | str
     peer_failures: int | str
+    peer_registrations: int | str
     credential_cache: int | str
     realm: str
     issuer: str

@@ -20,7 +20,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "core.session_ids", "core.names", "core.username_policy",
         "core.authorization", "core.passwords", "core.recent", "core.fair_queue",
         "core.hash_limiter", "core.credential_cache",
-        "core.peers", "core.throttle", "core.roles", "core.reset_codes", "core.sha_crypt",
+        "core.peers", "core.throttle", "core.roles", "core.one_time_codes", "core.sha_crypt",
         "core.old_hashes", "core.hash_pace", "core.hasher", "core.password_policy",
         "core.key_pair", "core.keyring",
         "core.asymmetric", "core.published_keys", "core.jwk",
@@ -37,9 +37,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "domain": (
         "domain.metrics", "domain.audit", "domain.resources", "domain.keys", "domain.remote_keys",
-        "domain.throttling", "domain.password_rules", "domain.authentication",
-        "domain.identification", "domain.metered", "domain.collector", "domain.sessions",
-        "domain.accounts", "domain.importer",
+        "domain.throttling", "domain.code_verification", "domain.password_rules",
+        "domain.authentication", "domain.identification", "domain.metered", "domain.collector",
+        "domain.sessions", "domain.invitations", "domain.accounts", "domain.importer",
     ),
     "services": ("services",),
     "web": (

@@ -58,6 +58,7 @@ DEFAULTS: dict[str, object] = {
     "free_failures": 5,
     "max_failures": 100,
     "peer_failures": 30,
+    "peer_registrations": 20,
     "credential_cache": 300,
     "realm": "Authentication Required",
     "issuer": "restauth",
@@ -76,6 +77,7 @@ RANGES = {
     "free_failures": (0, 100),
     "max_failures": (0, 10_000),
     "peer_failures": (0, 10_000),
+    "peer_registrations": (0, 10_000),
     "credential_cache": (0, 3600),
 }
 FLAGS = [name for name, default in DEFAULTS.items() if isinstance(default, bool)]

@@ -11,7 +11,8 @@ from argparse import REMAINDER
 
 from restauth.cli.command import Arguments, Commands, add_command, add_group, open_services
 from restauth.cli.output import Cell, print_record, print_table, printable, remark, say
-from restauth.core import passwords
+from restauth.core import passwords, rfc3339
+from restauth.core.one_time_codes import INVITATION_DURATION, MAX_INVITATION_DURATION
 from restauth.errors import InvalidInput, UnacceptablePassword, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
@@ -58,6 +59,20 @@ def add_commands(commands: Commands) -> None:
     add_command(
         user, "reset-code", _reset_code, "print a code with which the user sets a password", "NAME"
     )
+    invite = add_command(user, "invite", _invite, "print a code with which one person registers")
+    invite.add_argument(
+        "--role", action="append", default=[], help="that the user gets; more than once if need be"
+    )
+    invite.add_argument(
+        "--expires-in",
+        metavar="SECONDS",
+        default=str(INVITATION_DURATION),
+        help="until when the code can be used; a week without it",
+    )
+    invitations = add_command(
+        user, "invitations", _invitations, "list the invitations that can be used", json=True
+    )
+    invitations.add_argument("--revoke", metavar="ID", help="let this one register no one")
     add_command(user, "end-sessions", _end_sessions, "end all sessions of the user", "NAME")
 
 
@@ -166,6 +181,38 @@ def _reset_code(arguments: Arguments) -> int:
         account = _find(services, arguments)
         say(services.accounts.make_reset_code(account).code)
     remark(f"the code sets a new password for {account.username} once, within an hour")
+    return 0
+
+
+def _invite(arguments: Arguments) -> int:
+    text = arguments.expires_in
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 60 <= int(text) <= MAX_INVITATION_DURATION:
+        raise InvalidInput(
+            f"--expires-in is {text!r}: not a whole number of seconds from 60 to "
+            f"{MAX_INVITATION_DURATION}."
+        )
+    with open_services() as services:
+        code, invitation = services.invitations.make(arguments.role, int(text))
+        registration = services.settings.registration
+    say(code)
+    remark(f"the code registers one user, until {rfc3339.build(invitation.expires_at)}")
+    if registration != "invited":
+        remark(f"registration is {registration}: no code is asked for")
+    return 0
+
+
+def _invitations(arguments: Arguments) -> int:
+    with open_services() as services:
+        if arguments.revoke is not None:
+            services.invitations.revoke(arguments.revoke)
+            say(f"revoked {arguments.revoke}")
+            return 0
+        invitations = services.invitations.list()
+    rows = (
+        (each.id, rfc3339.build(each.created_at), rfc3339.build(each.expires_at), each.roles)
+        for each in invitations
+    )
+    print_table(arguments.json, ("id", "created_at", "expires_at", "roles"), rows)
     return 0
 
 

@@ -15,6 +15,7 @@ from restauth.records import MAX_ID, FailureCount
 
 MAX_WAIT = 900  # seconds; NIST SP 800-63B-4 section 3.2.2 suggests up to an hour
 PEER_WINDOW = 300  # seconds in which the failures of one peer are added up
+REGISTRATION_WINDOW = 3600  # seconds in which the registrations of one peer are added up
 WIDE_PREFIX = 48  # of IPv6: what one customer may get (RFC 6177); for fair turns, not for refusals
 SHUT = MAX_ID  # when a shut name opens by itself: never; so its row is the last to be evicted
 
@@ -30,12 +31,14 @@ class Throttle:
     After `free_failures` of a name from one network, the waits are 1, 2, 4, ... seconds, up to
     MAX_WAIT. After `max_failures` of a name in a row, from anywhere, its password is blocked: it is
     refused until the operator unblocks it. After `peer_failures` of one network within PEER_WINDOW,
-    the network is refused for the rest of the window.
+    the network is refused for the rest of the window. After `peer_registrations` accounts of one
+    network within REGISTRATION_WINDOW, it makes no more for the rest of that window.
     """
 
     free_failures: int
     max_failures: int
     peer_failures: int
+    peer_registrations: int = 0
 
     def wait(self, counts: Counts, now: int) -> int:
         """Seconds until another attempt is allowed; 0 when it is allowed now. For a password that
@@ -75,6 +78,23 @@ class Throttle:
             else self._of_network(max(count.count - 1, 0), count.counted_from)
             for subject, count in counts.items()
         }
+
+    def limits_registrations(self, peer: str) -> bool:
+        """Whether the registrations of the peer are added up."""
+        return self.peer_registrations > 0 and is_global(peer)
+
+    def registration_wait(self, count: FailureCount | None, now: int) -> int:
+        """Seconds until the peer of that count may make another account; 0 when it may now."""
+        if count is None or count.count < self.peer_registrations:
+            return 0
+        elapsed = now - count.counted_from
+        return REGISTRATION_WINDOW - elapsed if 0 <= elapsed < REGISTRATION_WINDOW else 0
+
+    def after_registration(self, count: FailureCount | None, now: int) -> FailureCount:
+        """The count after one more registration."""
+        if count is None or not 0 <= now - count.counted_from < REGISTRATION_WINDOW:
+            return FailureCount(1, now, 0)
+        return FailureCount(count.count + 1, count.counted_from, 0)
 
     def _wait(self, subject: Subject, count: FailureCount, now: int) -> int:
         name, network = subject

@@ -8,7 +8,7 @@ Only a reset code is verified here.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from re import Pattern
 
-from restauth.core import reset_codes
+from restauth.core import one_time_codes
 from restauth.core.hash_limiter import HashLimiter
 from restauth.core.hasher import Hasher
 from restauth.core.names import canonical
@@ -17,6 +17,7 @@ from restauth.core.roles import changed
 from restauth.core.throttle import WIDE_PREFIX, network_of
 from restauth.core.username_policy import is_possible
 from restauth.domain.audit import AuditLog, Event
+from restauth.domain.code_verification import CodeVerifier
 from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (
     AccountLocked,
@@ -31,9 +32,6 @@ from restauth.errors import (
 from restauth.gate import gate
 from restauth.records import MAX_ID, OPERATOR, Account, Client, IssuedCode, Overview
 from restauth.storage.store import Store
-
-# Tries of a reset code are counted by its selector, next to the names; no name has a NUL.
-_RESET_CODE = "\0reset code "
 
 
 class Accounts:
@@ -61,6 +59,10 @@ class Accounts:
         self._limiter = limiter
         self._hasher = hasher
         self._audit = audit
+        self._reset_codes = CodeVerifier("\0reset code ", Event.RESET_FAILED, throttle, audit)
+        self._invitations = CodeVerifier(
+            "\0invitation ", Event.REGISTRATION_FAILED, throttle, audit
+        )
         self._username_pattern = username_pattern
         self._find_fault = find_fault
         self._admin_role = admin_role
@@ -110,29 +112,33 @@ class Accounts:
         client: Client = OPERATOR,
         *,
         roles: Iterable[str] = (),
+        invitation: str | None = None,
     ) -> int:
-        """The id of the new account.
+        """The id of the new account. With the code of an invitation, it has the roles of that; and
+        the invitation is used, if the account is made.
 
-        Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken, and
-        Throttled for a peer that tries many names to see which are taken.
+        Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken,
+        UnusableCode, and Throttled for a peer that has made many accounts, or tries many names to
+        see which are taken.
         """
         self._refuse_unfit_name(username)
         self._refuse_unfit(password, username)
         first_roles = changed((), roles, ())
         self._throttle.check("", client)
-        # This look-up only saves the hash; the unique index decides.
-        name = canonical(username)
-        user_id = None
-        if self._store.find_user_by_name(name) is None:
-            user_id = self._store.add_user(
-                username, name, self._hash(password, client), self._clock(), first_roles
-            )
-        if user_id is None:
-            wait = self._throttle.reserve("", client)
-            self._audit.record_failure(Event.REGISTRATION_FAILED, client, None, wait)
-            raise UsernameTaken
-        self._audit.record(Event.REGISTERED, client, user_id)
-        self._throttle.reset(name)
+        selector = None
+        if invitation is not None:  # first: without one, no name can be found out
+            _, selector = self._invitations.verify(invitation, self._find_invitation, client)
+        try:
+            user_id, wait = self._add(username, password, client, first_roles, selector)
+        except UsernameTaken:
+            failed = self._throttle.reserve("", client)
+            self._audit.record_failure(Event.REGISTRATION_FAILED, client, None, failed)
+            raise
+        details = {} if selector is None else {"invitation": selector}
+        self._audit.record(Event.REGISTERED, client, user_id, **details)
+        if wait:
+            self._audit.record(Event.THROTTLED, client, seconds=wait)
+        self._throttle.reset(canonical(username))
         return user_id
 
     def change_password(self, account: Account, password: str, client: Client) -> None:
@@ -151,7 +157,7 @@ class Accounts:
         Raises UnusableCode, Throttled; UnacceptablePassword, and then the code can be used again.
         """
         _refuse_malformed(password)
-        account, selector = self._verify_reset_code(unverified_code, client)
+        account, selector = self._reset_codes.verify(unverified_code, self._find_reset_code, client)
         new_hash = self._hash_fit(password, account.username, client)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
             self._audit.record(Event.RESET_FAILED, client, account.id)
@@ -209,8 +215,8 @@ class Accounts:
         """A code that sets a new password once, within an hour. Raises AccountLocked."""
         if account.locked_at is not None:
             raise AccountLocked
-        code = reset_codes.generate()
-        expires_at = self._clock() + reset_codes.DURATION
+        code = one_time_codes.generate()
+        expires_at = self._clock() + one_time_codes.RESET_DURATION
         _refuse_deleted(
             self._store.set_reset_code(account.id, code.selector, code.secret_digest, expires_at)
         )
@@ -253,28 +259,46 @@ class Accounts:
         self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
-    def _verify_reset_code(self, unverified_code: str, client: Client) -> tuple[Account, str]:
-        """The account of the code, and the selector; the code stays valid until it is used.
+    def _find_reset_code(self, selector: str) -> tuple[Account, str] | None:
+        found = self._store.find_reset_code(selector, self._clock())
+        account = self._store.find_user(found[0]) if found else None
+        return (account, found[1]) if found and account else None
 
-        Raises UnusableCode for a wrong, used or expired code alike; Throttled.
+    def _find_invitation(self, selector: str) -> tuple[None, str] | None:
+        secret_digest = self._store.find_invitation(selector, self._clock())
+        return (None, secret_digest) if secret_digest else None
+
+    def _add(
+        self,
+        username: str,
+        password: str,
+        client: Client,
+        roles: tuple[str, ...],
+        invitation: str | None,
+    ) -> tuple[int, int]:
+        """The id of the new account, and the seconds until the client may make another one.
+
+        `invitation` is the selector of a verified one. Raises UsernameTaken, Throttled, Busy, and
+        UnusableCode when the invitation was used meanwhile.
         """
-        code = reset_codes.parse(unverified_code)
-        found = self._store.find_reset_code(code.selector, self._clock()) if code else None
-        if code is None or found is None:
-            # Nothing is counted, and so nothing is written: a flood of invented codes must not keep
-            # writers waiting. There are too many selectors to find one by trying.
-            self._throttle.check("", client)
-            self._audit.record_failure(Event.RESET_FAILED, client, None, 0)
-            raise UnusableCode
-        name = _RESET_CODE + code.selector
-        self._throttle.check(name, client)
-        wait = self._throttle.reserve(name, client)
-        account = self._store.find_user(found[0])
-        if account is None or not code.matches(found[1]):
-            self._audit.record_failure(Event.RESET_FAILED, client, account, wait)
-            raise UnusableCode
-        self._throttle.release(name, client)
-        return account, code.selector
+        name = canonical(username)
+        # This look-up only saves the hash; the unique index decides.
+        if self._store.find_user_by_name(name):
+            raise UsernameTaken
+        with self._throttle.registration(client) as wait:
+            new_hash, now = self._hash(password, client), self._clock()
+            if invitation is None:
+                user_id = self._store.add_user(username, name, new_hash, now, roles)
+            else:
+                is_usable, user_id = self._store.add_invited_user(
+                    invitation, username, name, new_hash, now
+                )
+                if not is_usable:
+                    self._audit.record(Event.REGISTRATION_FAILED, client)
+                    raise UnusableCode
+            if user_id is None:
+                raise UsernameTaken
+        return user_id, wait
 
     def _write_roles(
         self,

@@ -46,6 +46,8 @@ class Event(Enum):
     PASSWORD_RESET = "password_reset"
     RESET_CODE_MADE = "reset_code_made"
     RESET_FAILED = "reset_failed"
+    INVITATION_MADE = "invitation_made"
+    INVITATION_REVOKED = "invitation_revoked"
     LOCKED = "locked"
     UNLOCKED = "unlocked"
     ROLES_CHANGED = "roles_changed"

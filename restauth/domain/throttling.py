@@ -6,9 +6,10 @@ success is never counted as a failure, not even while it cannot be written.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from threading import Lock
 
@@ -16,6 +17,8 @@ from restauth.core.throttle import Counts, Subject, Throttle, is_global, network
 from restauth.errors import StoreUnavailable, Throttled
 from restauth.records import Client, FailureCount
 from restauth.storage.store import Store
+
+_REGISTRATIONS = "registrations"  # in the place of the digest of a name, which is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,35 @@ class LoginThrottle:
         with suppress(StoreUnavailable):
             self._pay()
 
+    @contextmanager
+    def registration(self, client: Client) -> Iterator[int]:
+        """Make an account within it. It is counted before, so that those at once are all counted,
+        and no more if an exception ends it.
+
+        Gives the seconds until the next one, 0 for none. Raises Throttled, before a write.
+        """
+        if not self._limits.limits_registrations(client.peer):
+            yield 0
+            return
+        subject, now = (_REGISTRATIONS, network_of(client.peer)), self._clock()
+
+        def refuse_early(counts: Counts) -> None:
+            if wait := self._limits.registration_wait(counts.get(subject), now):
+                raise Throttled(wait, "Too many accounts were made from your address.")
+
+        def add(counts: Counts) -> Counts:
+            refuse_early(counts)
+            return {subject: self._limits.after_registration(counts.get(subject), now)}
+
+        refuse_early(self._store.find_failures(*subject))
+        counted = self._store.change_failures(*subject, add, now)
+        try:
+            yield self._limits.registration_wait(counted[subject], now)
+        except BaseException:
+            with suppress(StoreUnavailable):  # then it counts until the end of its window
+                self._store.change_failures(*subject, partial(_take_back, subject), now)
+            raise
+
     def failures_of(self, name: str) -> NameFailures:
         """The failures of the name, from everywhere."""
         digest = _digest(name)
@@ -128,6 +160,14 @@ class LoginThrottle:
     def _wait(self, counts: Counts, now: int) -> int | None:
         """The seconds to wait, 0 for none; None when no wait helps."""
         return None if self._limits.is_shut(counts) else self._limits.wait(counts, now)
+
+
+def _take_back(subject: Subject, counts: Counts) -> Counts:
+    """The counts without one registration. Its row may have been pushed out."""
+    if subject not in counts:
+        return {}
+    count = counts[subject]
+    return {subject: replace(count, count=max(count.count - 1, 0))}
 
 
 def _digest(name: str) -> str:

@@ -109,6 +109,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX locked_users ON users (id) WHERE locked_at IS NOT NULL",
     ),
+    (
+        # Each registers one user, with these roles; then the row goes.
+        """
+        CREATE TABLE invitations (
+            selector TEXT PRIMARY KEY,
+            secret_digest TEXT NOT NULL,
+            roles TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX invitations_by_expiry ON invitations (expires_at)",
+    ),
 )
 
 # Each table with its columns, of which so many are the key. A row comes after those it refers to.
@@ -131,4 +144,5 @@ TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "failures": (2, ("name", "peer", "count", "counted_from", "blocked_until", "is_kept")),
     "old_hashes": (1, ("kind", "work", "sample")),
     "rotations": (2, ("session_id", "rotated_at", "counter")),
+    "invitations": (1, ("selector", "secret_digest", "roles", "created_at", "expires_at")),
 }

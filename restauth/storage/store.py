@@ -11,7 +11,14 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from restauth.errors import StoreUnavailable
-from restauth.records import Account, FailureCount, ImportedUser, LiveSession, Session
+from restauth.records import (
+    Account,
+    FailureCount,
+    ImportedUser,
+    Invitation,
+    LiveSession,
+    Session,
+)
 from restauth.storage.engine import Engine, Execute, Row
 from restauth.storage.schema import MIGRATIONS
 
@@ -37,6 +44,16 @@ _SELECT_SESSION = """
         sessions.id, user_id, username, roles, expires_at, renewable_until, sessions.created_at,
         last_used_at, refresh_counter, rotated_at, peer, user_agent
     FROM sessions JOIN users ON users.id = user_id
+"""
+_ADD_USER = """
+    INSERT INTO users (username, canonical_username, password_hash, created_at, roles)
+    VALUES (:username, :canonical_username, :password_hash, :now, :roles)
+    ON CONFLICT (canonical_username) DO NOTHING
+    RETURNING id
+"""
+_FIND_INVITATION = """
+    SELECT secret_digest, roles FROM invitations
+    WHERE selector = :selector AND expires_at > :now
 """
 _FIND_USER = _SELECT_ACCOUNT + "WHERE id = :user_id"
 _FIND_UNCHANGED = _FIND_USER + " AND password_version = :version AND locked_at IS NULL"
@@ -94,7 +111,8 @@ _COUNT_FAILURES = "SELECT count(*) FROM failures WHERE is_kept = 0"
 
 
 class Store:
-    """Users, sessions, reset codes and failures. Every method may raise StoreUnavailable."""
+    """Users, sessions, reset codes, invitations and failures. Every method may raise
+    StoreUnavailable."""
 
     def __init__(self, engine: Engine) -> None:
         self._read = engine.read
@@ -127,12 +145,7 @@ class Store:
     ) -> int | None:
         """The id of the new user; None when the name is taken."""
         rows = self._write(
-            """
-            INSERT INTO users (username, canonical_username, password_hash, created_at, roles)
-            VALUES (:username, :canonical_username, :password_hash, :now, :roles)
-            ON CONFLICT (canonical_username) DO NOTHING
-            RETURNING id
-            """,
+            _ADD_USER,
             {
                 "username": username,
                 "canonical_username": canonical_username,
@@ -142,6 +155,43 @@ class Store:
             },
         )
         return rows[0][0] if rows else None
+
+    def add_invited_user(
+        self,
+        selector: str,
+        username: str,
+        canonical_username: str,
+        password_hash: str,
+        now: int,
+    ) -> tuple[bool, int | None]:
+        """Use an invitation: add a user with its roles. Of all that use one at once, exactly one
+        adds a user.
+
+        Whether the invitation is there, and the id of the new user; None when the name is taken,
+        and then the invitation stays.
+        """
+
+        def work(execute: Execute) -> tuple[bool, int | None]:
+            found = execute(_FIND_INVITATION, {"selector": selector, "now": now})
+            if not found:
+                return False, None
+            ((_, roles),) = found
+            rows = execute(
+                _ADD_USER,
+                {
+                    "username": username,
+                    "canonical_username": canonical_username,
+                    "password_hash": password_hash,
+                    "now": now,
+                    "roles": roles,
+                },
+            )
+            if not rows:
+                return True, None
+            execute("DELETE FROM invitations WHERE selector = :selector", {"selector": selector})
+            return True, rows[0][0]
+
+        return self._transaction(work)
 
     def find_user(self, user_id: int) -> Account | None:
         """The account with that id."""
@@ -585,6 +635,58 @@ class Store:
             return bool(rows)
 
         return self._transaction(work)
+
+    # Invitations
+
+    def add_invitation(self, invitation: Invitation, secret_digest: str) -> None:
+        """Add one, and remove those that have expired."""
+
+        def work(execute: Execute) -> None:
+            execute(
+                "DELETE FROM invitations WHERE expires_at <= :now", {"now": invitation.created_at}
+            )
+            execute(
+                """
+                INSERT INTO invitations (selector, secret_digest, roles, created_at, expires_at)
+                VALUES (:selector, :secret_digest, :roles, :created_at, :expires_at)
+                """,
+                {
+                    "selector": invitation.id,
+                    "secret_digest": secret_digest,
+                    "roles": ",".join(invitation.roles),
+                    "created_at": invitation.created_at,
+                    "expires_at": invitation.expires_at,
+                },
+            )
+
+        self._transaction(work)
+
+    def find_invitation(self, selector: str, now: int) -> str | None:
+        """The digest of the secret, until the invitation is used or expires."""
+        rows = self._read(_FIND_INVITATION, {"selector": selector, "now": now})
+        return rows[0][0] if rows else None
+
+    def list_invitations(self, now: int) -> list[Invitation]:
+        """Those that can be used, in the order in which they expire."""
+        rows = self._read(
+            """
+            SELECT selector, roles, created_at, expires_at FROM invitations
+            WHERE expires_at > :now ORDER BY expires_at, selector
+            """,
+            {"now": now},
+        )
+        return [Invitation(selector, _roles(roles), *times) for selector, roles, *times in rows]
+
+    def delete_invitation(self, selector: str, now: int) -> bool:
+        """False when there is none that can be used."""
+        rows = self._write(
+            """
+            DELETE FROM invitations WHERE selector = :selector AND expires_at > :now
+            RETURNING selector
+            """,
+            {"selector": selector, "now": now},
+        )
+        return bool(rows)
 
     # Failures
 

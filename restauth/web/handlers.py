@@ -26,8 +26,10 @@ def register(request: Request, services: Services) -> Response:
     """POST /api/users: register a user."""
     if services.settings.registration == "closed":
         raise RegistrationClosed
-    username, password = request.strings("username", "password")
-    user_id = services.accounts.register(username, password, request.client)
+    codes = ("invitation",) if services.settings.registration == "invited" else ()
+    username, password, *given = request.strings("username", "password", *codes)
+    invitation = given[0] if given else None
+    user_id = services.accounts.register(username, password, request.client, invitation=invitation)
     where = location(request, f"/api/users/{user_id}", services.settings)
     return json_response(201, {"username": username}, where)
 

@@ -391,9 +391,12 @@ def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
         "responses": {str(operation.status): _success(operation), **_failures(route, settings)},
     }
     if operation.members:
+        members = (*operation.members, *(("invitation",) if _is_invited(route, settings) else ()))
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _body(operation, settings)}},
+            "content": {
+                "application/json": {"schema": _body(members, operation.optional, settings)}
+            },
         }
     if operation.parameters:
         described["parameters"] = [
@@ -406,19 +409,23 @@ def _find_operation(route: Route) -> Operation:
     return DESCRIPTION if route.path == PATH else OPERATIONS[route.handler]
 
 
+def _is_invited(route: Route, settings: Settings) -> bool:
+    """Whether the route registers users who have an invitation."""
+    return route.handler is handlers.register and settings.registration == "invited"
+
+
 def _security(access: Access) -> list[dict[str, list[str]]]:
     schemes = {Access.ANYONE: (), Access.PASSWORD: ("basic",)}
     return [{scheme: []} for scheme in schemes.get(access, ("basic", "bearer"))]
 
 
-def _body(operation: Operation, settings: Settings) -> dict[str, Any]:
+def _body(members: Iterable[str], optional: Iterable[str], settings: Settings) -> dict[str, Any]:
     """An object that may have more members: they are ignored."""
-    names = (*operation.members, *operation.optional)
-    properties = {name: _MEMBERS.get(name, _TEXT) for name in names}
+    properties = {name: _MEMBERS.get(name, _TEXT) for name in (*members, *optional)}
     # OpenAPI asks for a pattern of ECMA-262. The operator's own may be valid only in Python.
     if "username" in properties and settings.username_pattern.pattern == USERNAME_PATTERN:
         properties["username"] = {**properties["username"], "pattern": f"^{USERNAME_PATTERN}$"}
-    return {"type": "object", "properties": properties, "required": list(operation.members)}
+    return {"type": "object", "properties": properties, "required": list(members)}
 
 
 def _success(operation: Operation) -> dict[str, Any]:
@@ -456,6 +463,8 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
     operation = _find_operation(route)
     yield errors.MalformedRequest  # the Host of any request
     yield from operation.refusals
+    if _is_invited(route, settings):
+        yield errors.UnusableCode
     if operation.asks_store:
         yield errors.StoreUnavailable
     if "{" in route.path:

@@ -1,7 +1,9 @@
 """The commands on users: what each does, what it prints, and where a password comes from."""
 
+import json
 import re
 import time
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -307,6 +309,66 @@ def test_a_reset_code_is_alone_on_standard_output_and_works_once(
         body = {"code": outcome.out.strip(), "password": f"ruby {status}"}
         client_of(services).post_json("/api/password-resets", body, status=status)
     assert is_right(services, "ruby 204")
+
+
+# Invitations
+
+
+def test_an_invitation_is_alone_on_standard_output_and_registers_one_user(
+    restauth: Restauth,
+    make_services: ServicesFactory,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RESTAUTH_REGISTRATION", "invited")
+    clock.now = int(time.time())  # a command has no other clock
+    services = make_services(registration="invited")
+    done = restauth("user invite --role viewer --role editor")
+    assert re.fullmatch(r"\S{16,}\n", done.out)
+    assert re.fullmatch(rf"restauth: the code registers one user, until {TIME}\n", done.err)
+    body = {"username": NAME, "password": PASSWORD, "invitation": done.out.strip()}
+    client_of(services).post_json("/api/users", body, status=201)
+    assert services.accounts.find_by_name(NAME).roles == ("editor", "viewer")
+    assert restauth("user invitations").out == "id\tcreated_at\texpires_at\troles\n"
+
+
+def test_invitations_are_listed_and_revoked(restauth: Restauth, services: Services) -> None:
+    assert restauth("user invitations --json").out == "[]\n"
+    ids = [
+        restauth(f"user invite {words}").out.partition(".")[0]
+        for words in ("--expires-in 60", "--role editor")
+    ]
+    listed = json.loads(restauth("user invitations --json").out)
+    assert [(each["id"], each["roles"]) for each in listed] == [(ids[0], []), (ids[1], ["editor"])]
+    lengths = [_seconds(each["expires_at"]) - _seconds(each["created_at"]) for each in listed]
+    assert lengths == [60, 604_800]
+    table = restauth("user invitations").out.splitlines()
+    assert re.fullmatch(rf"{ids[1]}\t{TIME}\t{TIME}\teditor", table[2])
+    assert restauth("user invitations --revoke", ids[0]).out == f"revoked {ids[0]}\n"
+    assert is_one_line(restauth("user invitations --revoke", ids[0]), "no invitation")
+    assert restauth("user invitations").out.count("\n") == 2
+
+
+def _seconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+@pytest.mark.parametrize("text", ["", "59", "31536001", "1h", "-60", "60.0", "٦٠٠", "9" * 5000])
+def test_an_invitation_has_a_whole_number_of_seconds(
+    restauth: Restauth, services: Services, text: str
+) -> None:
+    assert is_one_line(restauth("user invite", f"--expires-in={text}"), "--expires-in is")
+    assert is_one_line(restauth("user invite --role Editor!"), "role")
+    assert services.invitations.list() == []
+
+
+@pytest.mark.parametrize("registration", ["open", "closed"])
+def test_where_no_one_is_invited_the_command_says_so(
+    restauth: Restauth, services: Services, monkeypatch: pytest.MonkeyPatch, registration: str
+) -> None:
+    monkeypatch.setenv("RESTAUTH_REGISTRATION", registration)
+    remarks = restauth("user invite").err.splitlines()
+    assert remarks[1:] == [f"restauth: registration is {registration}: no code is asked for"]
 
 
 # Lists

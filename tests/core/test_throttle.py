@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from restauth.core.throttle import (
     MAX_WAIT,
     PEER_WINDOW,
+    REGISTRATION_WINDOW,
     SHUT,
     WIDE_PREFIX,
     Subject,
@@ -272,6 +273,34 @@ def test_zero_turns_a_limit_off_and_leaves_the_others(throttle: Throttle, waits:
         counting.fail()
         seen.append(counting.wait())
     assert seen == waits
+
+
+# Registrations
+
+
+def test_so_many_accounts_of_a_peer_are_made_in_an_hour_and_then_no_more() -> None:
+    throttle = Throttle(0, 0, 0, 3)
+    count = None
+    for number in range(3):
+        assert throttle.registration_wait(count, NOW + 60 * number) == 0
+        count = throttle.after_registration(count, NOW + 60 * number)
+    assert count == FailureCount(3, NOW, 0)
+    waits = [throttle.registration_wait(count, NOW + seconds) for seconds in (120, 3599, 3600)]
+    assert waits == [3480, 1, 0]
+    assert throttle.after_registration(count, NOW + 3600) == FailureCount(1, NOW + 3600, 0)
+    assert REGISTRATION_WINDOW == 3600
+
+
+def test_a_clock_set_back_begins_the_hour_anew() -> None:
+    throttle, full = Throttle(0, 0, 0, 3), FailureCount(3, NOW, 0)
+    assert throttle.registration_wait(full, NOW - 1) == 0
+    assert throttle.after_registration(full, NOW - 1) == FailureCount(1, NOW - 1, 0)
+
+
+def test_registrations_are_limited_for_public_peers_and_where_there_is_a_limit() -> None:
+    assert [p for p in OTHER_PEERS if Throttle(0, 0, 0, 1).limits_registrations(p)] == []
+    assert all(Throttle(0, 0, 0, 1).limits_registrations(peer) for peer in GLOBAL_PEERS)
+    assert [p for p in GLOBAL_PEERS if THROTTLE.limits_registrations(p)] == []
 
 
 def test_a_limit_lowered_or_raised_counts_from_the_next_attempt_on() -> None:

@@ -13,6 +13,7 @@ from restauth.errors import (
     AccountLocked,
     BadCredentials,
     Busy,
+    Throttled,
     UnacceptablePassword,
     UnacceptableRoles,
     UnacceptableUsername,
@@ -289,6 +290,101 @@ def test_an_account_deleted_by_somebody_else_is_unknown(
         lambda: accounts.find_by_name("miguel\udcff"),  # no Unicode text, so nobody's name
     ]
     expect_each(UnknownUser, uses)
+
+
+# Invitations
+
+
+@pytest.fixture
+def invitation(services: Services) -> str:
+    return services.invitations.make(["editor"])[0]
+
+
+def accept(services: Services, code: str, name: str = "ada") -> int:
+    return services.accounts.register(name, PASSWORD, CLIENT, invitation=code)
+
+
+def expect_useless(services: Services, *codes: str, name: str = "ada") -> None:
+    """One answer for every cause."""
+    for code in codes:
+        with pytest.raises(UnusableCode) as caught:
+            accept(services, code, name)
+        assert (str(caught.value), caught.value.__cause__) == (UnusableCode.detail, None)
+
+
+def test_an_invitation_registers_one_user_with_its_roles(
+    services: Services, invitation: str, work: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "restauth.audit")
+    ada = services.accounts.find(accept(services, invitation))
+    assert (ada.username, ada.roles) == ("ada", ("editor",))
+    work.clear()
+    expect_useless(services, invitation, name="susan")
+    assert work == []
+    registered, failed = events(caplog)
+    assert (registered["event"], failed["event"]) == ("registered", "registration_failed")
+    assert registered["invitation"] == invitation.partition(".")[0]
+    assert invitation.partition(".")[2] not in caplog.text
+
+
+def test_a_wrong_invitation_tells_nothing_and_costs_no_hash(
+    services: Services, account: Account, invitation: str, work: list[int]
+) -> None:
+    work.clear()
+    selector, _, secret = invitation.partition(".")
+    wrong = ("", selector, f"{selector}.{'A' * 24}", f"{'A' * 12}.{secret}")
+    for name in ("ada", NAME):  # free or taken
+        expect_useless(services, *wrong, name=name)
+    code = services.accounts.make_reset_code(account)
+    expect_useless(services, code)  # of another kind
+    with pytest.raises(UnusableCode):
+        services.accounts.reset_password(invitation, PASSWORD, CLIENT)
+    assert work == []
+    accept(services, invitation)
+
+
+def test_what_refuses_the_registration_leaves_the_invitation(
+    services: Services, account: Account, invitation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, password, error in (
+        (NAME, PASSWORD, UsernameTaken),
+        ("a b", PASSWORD, UnacceptableUsername),
+        ("ada", "", UnacceptablePassword),
+    ):
+        with pytest.raises(error):
+            services.accounts.register(name, password, CLIENT, invitation=invitation)
+    with monkeypatch.context() as patch:  # taken meanwhile
+        patch.setattr(services._resources.store, "find_user_by_name", lambda name: None)
+        with pytest.raises(UsernameTaken):
+            accept(services, invitation, NAME)
+    accept(services, invitation)
+
+
+def test_of_all_that_use_an_invitation_at_once_one_registers(
+    make_services: ServicesFactory, invitation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = [make_services() for _ in range(8)]
+    names = {id(rival): f"user{number}" for number, rival in enumerate(rivals)}
+    outcomes = race(
+        monkeypatch,
+        rivals,
+        "add_invited_user",
+        lambda rival: accept(rival, invitation, names[id(rival)]),
+    )
+    assert outcomes.count(UnusableCode) == 7
+    assert len(list(rivals[0].accounts.list())) == 1
+
+
+def test_guesses_at_an_invitation_are_counted_by_its_selector(
+    services: Services, invitation: str, clock: Clock
+) -> None:
+    expect_useless(services, *[invitation[:13] + "A" * 24] * 6)
+    with pytest.raises(Throttled) as caught:
+        accept(services, invitation)
+    assert caught.value.retry_after == 1
+    accept(services, services.invitations.make()[0])
+    clock.advance(1)
+    accept(services, invitation, "susan")
 
 
 # What the owner does

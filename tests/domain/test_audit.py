@@ -6,6 +6,7 @@ import sqlite3
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -142,11 +143,30 @@ class Journey:
         self._copy()
         self.accounts.close(self.authenticate(self.second), CLIENT)
         self.expect("deleted")
+        self._invite()
         susan = self.accounts.find(self.accounts.register("susan", PASSWORD))
         self.secrets.add(susan.password_hash)
-        self.expect("registered", 2, "operator")
+        self.expect("registered", 3, "operator")
         self.accounts.delete(susan)
-        self.expect("deleted", 2, "operator")
+        self.expect("deleted", 3, "operator")
+
+    def _invite(self) -> None:
+        for roles in ((), ("editor",)):
+            code, invitation = self.services.invitations.make(roles)
+            self.secrets.add(code)
+            shown = {"invitation": invitation.id}
+            self.expect("invitation_made", None, "operator", **shown, roles=list(roles))
+        self.services.invitations.revoke(invitation.id)
+        self.expect("invitation_revoked", None, "operator", **shown)
+        self.refuse(partial(self.accounts.register, invitation=code), "ada", PASSWORD, CLIENT)
+        self.expect("registration_failed", None)
+        code, invitation = self.services.invitations.make()
+        self.secrets.add(code)
+        shown = {"invitation": invitation.id}
+        self.expect("invitation_made", None, "operator", **shown, roles=[])
+        ada = self.accounts.register("ada", PASSWORD, CLIENT, invitation=code)
+        self.secrets.add(self.accounts.find(ada).password_hash)
+        self.expect("registered", 2, **shown)
 
     def _log_in_and_out(self) -> None:
         self.refuse(self.authentication.authenticate, NAME, WRONG, CLIENT)
@@ -323,6 +343,22 @@ Act = Callable[[Services, str], object]
 
 def log_in_as(username: str) -> Act:
     return lambda services, _: services.authentication.authenticate(username, WRONG, CLIENT)
+
+
+def test_the_last_account_that_a_peer_may_make_is_written_with_its_wait(
+    make_services: ServicesFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    services = make_services(peer_registrations=2)
+    for name in ("ada", "bob"):
+        services.accounts.register(name, PASSWORD, PUBLIC_CLIENT)
+    for _ in range(3):
+        with pytest.raises(Throttled):
+            services.accounts.register("carl", PASSWORD, PUBLIC_CLIENT)
+    assert events(caplog) == [
+        line("registered", 1, PUBLIC_CLIENT.peer),
+        line("registered", 2, PUBLIC_CLIENT.peer),
+        line("throttled", None, PUBLIC_CLIENT.peer, seconds=3600),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -445,11 +445,91 @@ def test_failed_logins_and_taken_names_and_wrong_codes_of_a_peer_add_up(
 
 
 def test_neither_a_success_nor_the_operator_is_counted(make_services: ServicesFactory) -> None:
-    services = make_services(peer_failures=1)
+    services = make_services(peer_failures=1, peer_registrations=0)
     for number in range(3):
         services.accounts.register(f"user{number}", PASSWORD, PUBLIC_CLIENT)
     expect_taken(services, NAME, NAME, client=OPERATOR)
     assert rows(services) == set()
+
+
+def make_accounts(services: Services, name: str, number: int, client: Client) -> None:
+    for each in range(number):
+        services.accounts.register(f"{name}{each}", PASSWORD, client)
+
+
+def test_a_public_peer_makes_so_many_accounts_in_an_hour_and_a_private_one_as_many_as_it_likes(
+    make_services: ServicesFactory, clock: Clock, work: list[int]
+) -> None:
+    services = make_services(peer_registrations=3)
+    network = [Client(f"2606:4700:1:2::{number}") for number in range(2)]
+    make_accounts(services, "a", 3, PUBLIC_CLIENT)
+    make_accounts(services, "b", 2, network[0])
+    clock.advance(600)
+    make_accounts(services, "c", 1, network[1])
+    work.clear()
+    for client in (PUBLIC_CLIENT, *network):
+        assert wait_for(services.accounts.register, "d", PASSWORD, client) == 3000
+    assert work == []
+    make_accounts(services, "e", 4, CLIENT)
+    make_accounts(services, "f", 4, OPERATOR)
+    log_in(services, PUBLIC_CLIENT)  # nothing else is refused
+    clock.advance(3000)
+    make_accounts(services, "g", 3, PUBLIC_CLIENT)
+    assert wait_for(services.accounts.register, "d", PASSWORD, PUBLIC_CLIENT) == 3600
+
+
+def test_registrations_at_once_are_all_counted(
+    make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = [make_services(peer_registrations=10) for _ in range(16)]
+    names = {id(rival): f"user{number}" for number, rival in enumerate(rivals)}
+    outcomes = race(
+        monkeypatch,
+        rivals,
+        "change_failures",
+        lambda rival: rival.accounts.register(names[id(rival)], PASSWORD, PUBLIC_CLIENT),
+    )
+    assert outcomes.count(Throttled) == 6
+    assert len(list(rivals[0].accounts.list())) == 1 + 10
+    assert wait_for(rivals[0].accounts.register, "d", PASSWORD, PUBLIC_CLIENT) == 3600
+
+
+def test_what_is_no_account_in_the_end_is_not_counted(
+    make_services: ServicesFactory, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = make_services(peer_registrations=1)
+    expect_taken(limited, NAME)
+    with monkeypatch.context() as patch:  # taken meanwhile
+        patch.setattr(limited._resources.store, "find_user_by_name", lambda name: None)
+        expect_taken(limited, NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(limited._resources.limiter, "_places", 0)
+        with pytest.raises(Busy):
+            limited.accounts.register("susan", PASSWORD, PUBLIC_CLIENT)
+    make_accounts(limited, "a", 1, PUBLIC_CLIENT)
+    assert wait_for(limited.accounts.register, "b", PASSWORD, PUBLIC_CLIENT) == 3600
+
+
+def test_a_count_that_was_pushed_out_meanwhile_is_not_taken_back(
+    make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = make_services(peer_registrations=1)
+
+    def push_out(name: str, client: Client) -> str:
+        limited._resources.engine.write("DELETE FROM failures", {})
+        raise Busy
+
+    monkeypatch.setattr(limited.accounts, "_hash", push_out)
+    with pytest.raises(Busy):
+        limited.accounts.register("susan", PASSWORD, PUBLIC_CLIENT)
+    assert rows(limited) == set()
+
+
+def test_a_registration_that_is_refused_writes_nothing(make_services: ServicesFactory) -> None:
+    services = make_services(peer_registrations=1)
+    make_accounts(services, "a", 1, PUBLIC_CLIENT)
+    with nobody_can_write(services):
+        assert wait_for(services.accounts.register, "b", PASSWORD, PUBLIC_CLIENT) == 3600
 
 
 # Reset codes

@@ -24,6 +24,7 @@ from tests.storage.test_store import (
     everything,
     fail,
     give_code,
+    invite,
     rotate,
 )  # fmt: skip
 
@@ -43,6 +44,7 @@ def source(open_sqlite: OpenSQLite) -> Engine:
     rotate(store, 0)
     rotate(store, 1, NOW + 1)
     give_code(store, miguel)
+    invite(store)
     fail(store, "miguel", "192.0.2.7")
     fail(store, "", "192.0.2.7")
     fail(store, "miguel", "")

@@ -17,6 +17,9 @@ SESSION = "INSERT INTO sessions (id, user_id, created_at, last_used_at, expires_
 CODE = "INSERT INTO reset_codes (user_id, selector, secret_digest, expires_at) VALUES "
 FAILURES = "INSERT INTO failures (name, peer, count, counted_from, blocked_until, is_kept) VALUES "
 ROTATION = "INSERT INTO rotations (session_id, rotated_at, counter) VALUES "
+INVITATION = (
+    "INSERT INTO invitations (selector, secret_digest, roles, created_at, expires_at) VALUES "
+)
 OLD_HASH = "INSERT INTO old_hashes (kind, work, sample) VALUES "
 
 
@@ -28,7 +31,7 @@ def connection() -> Iterator[sqlite3.Connection]:
         run(connection, *(statement for migration in MIGRATIONS for statement in migration))
         run(connection, USER + "('Miguel', 'miguel', 'hash', 0), ('Susan', 'susan', 'hash', 0)")
         run(connection, SESSION + "('sid', 1, 0, 0, 1)", CODE + "(1, 'selector', 'digest', 1)")
-        run(connection, ROTATION + "('sid', 0, 0)")
+        run(connection, ROTATION + "('sid', 0, 0)", INVITATION + "('one', 'digest', '', 0, 1)")
         run(connection, FAILURES + "('miguel', '', 1, 0, 0, 0)", OLD_HASH + "('kind', 1, 's')")
         yield connection
 
@@ -77,6 +80,10 @@ REFUSED = [
     ROTATION + "('s', 0, 0)",  # of no session
     ROTATION + "('sid', 'now', 0)",
     ROTATION + "('sid', 1, NULL)",
+    INVITATION + "('one', 'digest', '', 0, 1)",  # a selector twice
+    INVITATION + "('two', NULL, '', 0, 1)",
+    INVITATION + "('two', 'digest', NULL, 0, 1)",
+    INVITATION + "('two', 'digest', '', 0, 'now')",
     CODE + "(3, 's', 'digest', 1)",  # a code without a user
     CODE + "(1, 's', 'digest', 1)",  # two codes of one user
     CODE + "(2, 'selector', 'digest', 1)",  # a selector twice

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from restauth.errors import StoreUnavailable
-from restauth.records import MAX_ID, Account, FailureCount, ImportedUser, LiveSession, Session
+from restauth.records import (
+    MAX_ID,
+    Account,
+    FailureCount,
+    ImportedUser,
+    Invitation,
+    LiveSession,
+    Session,
+)
 from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.engine import Engine, Execute, Result, Row
@@ -27,7 +35,9 @@ PEER = "192.0.2.7"
 NEW_FORM = "$bcrypt-sha256$v=2,t=2b,r=4$"  # how a hash begins that is not old
 MIGUEL = Account(1, "Miguel", "hash of Miguel", NOW, None, 1, ())
 SUSAN = Account(2, "Susan", "hash of Susan", NOW, None, 1, ())
-TABLES = ("users", "sessions", "rotations", "reset_codes", "failures", "old_hashes")
+TABLES = (
+    *("users", "sessions", "rotations", "reset_codes", "failures", "old_hashes", "invitations"),
+)
 GRACE = 10
 
 Counts = dict[tuple[str, str], FailureCount | None]
@@ -127,6 +137,12 @@ def give_code(store: Store, user: Account, selector: str = "selector") -> None:
     assert store.set_reset_code(user.id, selector, f"digest of {selector}", NOW + 3600)
 
 
+def invite(store: Store, selector: str = "invited", end: int = END) -> Invitation:
+    invitation = Invitation(selector, ("editor", "viewer"), NOW, end)
+    store.add_invitation(invitation, f"digest of {selector}")
+    return invitation
+
+
 def session_ids(engine: Engine) -> set[str]:
     return {session_id for (session_id,) in engine.read("SELECT id FROM sessions", {})}
 
@@ -179,6 +195,7 @@ TRANSACTIONS: dict[str, Callable[[Store], object]] = {
     "refresh": lambda store: rotate(store, 0)[0],
     "roles": lambda store: store.change_roles(1, lambda _: ("admin",)),
     "failures": lambda store: store.change_failures("miguel", PEER, count_one, NOW),
+    "invitation": lambda store: store.add_invited_user("invited", "Ada", "ada", "hash", NOW)[1],
 }
 
 # Of all that do it at once, one gets True.
@@ -186,6 +203,9 @@ RACES: dict[str, Callable[[Store, int], bool]] = {
     "name": lambda store, number: store.add_user("Ada", "ada", f"hash {number}", NOW) is not None,
     "password": lambda store, number: store.set_password_hash(1, f"hash {number}", 1),
     "reset": lambda store, number: store.use_reset_code("selector", f"hash {number}", NOW),
+    "invitation": lambda store, number: store.add_invited_user(
+        "invited", f"User{number}", f"user{number}", f"hash {number}", NOW
+    )[0],
 }
 
 
@@ -835,12 +855,13 @@ class StoreContract:
         self, store: Store, together: Together, name: str
     ) -> None:
         give_code(store, MIGUEL)
+        invite(store)
         outcomes = together(RACES[name])
         assert sorted(outcomes) == [False] * 7 + [True]
         winner = outcomes.index(True)
         changed = [user for user in store.list_users() if user not in (MIGUEL, SUSAN)]
         assert [user.password_hash for user in changed] == [f"hash {winner}"]
-        assert changed[0].password_version == (1 if name == "name" else 2)
+        assert changed[0].password_version == (1 if name in ("name", "invitation") else 2)
 
     def test_of_those_who_refresh_at_once_exactly_one_turns_the_session(
         self, engine: Engine, store: Store, together: Together
@@ -874,6 +895,7 @@ class StoreContract:
         monkeypatch.setattr(limits, "MAX_SESSIONS", 1)
         assert store.add_session(REFRESHABLE, 1)
         give_code(store, MIGUEL)
+        invite(store)
         fail(store, "miguel", PEER)
         before = everything(engine)
         for number in count():
@@ -886,6 +908,34 @@ class StoreContract:
                 break
         assert number > 1
         assert everything(engine) != before
+
+    def test_an_invitation_is_found_and_listed_until_it_expires(self, store: Store) -> None:
+        later, sooner = invite(store), invite(store, "sooner", END - 1)
+        assert store.list_invitations(NOW) == [sooner, later]
+        assert store.find_invitation("invited", END - 1) == "digest of invited"
+        assert store.find_invitation("sooner", END - 1) is None
+        assert store.find_invitation("other", NOW) is None
+        assert store.list_invitations(END - 1) == [later]
+        assert store.delete_invitation("invited", END) is False
+        assert store.delete_invitation("invited", END - 1) is True
+        assert store.delete_invitation("invited", NOW) is False
+        assert store.list_invitations(NOW) == [sooner]
+        store.add_invitation(Invitation("new", (), END, END + 1), "digest")
+        assert [each.id for each in store.list_invitations(0)] == ["new"]
+
+    def test_an_invitation_adds_one_user_with_its_roles_and_a_taken_name_leaves_it(
+        self, store: Store
+    ) -> None:
+        invite(store)
+        assert store.add_invited_user("invited", "MIGUEL", "miguel", "hash", NOW) == (True, None)
+        assert store.add_invited_user("invited", "Ada", "ada", "hash", END) == (False, None)
+        is_there, user_id = store.add_invited_user("invited", "Ada", "ada", "hash", NOW)
+        assert is_there
+        assert user_id is not None
+        assert reread(store, user_id) == Account(
+            user_id, "Ada", "hash", NOW, None, 1, ("editor", "viewer")
+        )
+        assert store.add_invited_user("invited", "Bob", "bob", "hash", NOW) == (False, None)
 
     def test_live_sessions_are_counted_over_all_users(self, store: Store) -> None:
         assert store.count_sessions(NOW) == 0
@@ -964,6 +1014,8 @@ def test_no_statement_reads_a_table_from_end_to_end(
         session = replace(REFRESHABLE, created_at=NOW)
         store.add_session(session, reread(store, 1).password_version)
         store.set_reset_code(1, "selector", "digest", END)
+        store.delete_invitation("invited", NOW)
+        invite(store)
         act(store)
         store.unlock_user(1)
         store.end_session("sid", 1)
@@ -980,6 +1032,8 @@ def test_no_statement_reads_a_table_from_end_to_end(
     store.find_user_by_name("miguel")
     store.renew_password_hash(1, "old", "new")
     store.find_reset_code("selector", NOW)
+    store.list_invitations(NOW)
+    store.find_invitation("invited", NOW)
     fail(store, "susan", PEER)
     put(store, "miguel", PEER, None)
     store.find_failures("miguel", PEER)

@@ -121,6 +121,47 @@ def test_mass_assignment_is_ignored(client: webtest.TestApp) -> None:
     assert (me["id"], me["roles"]) == (1, [])
 
 
+def test_where_users_are_invited_a_code_registers_one(make_services: ServicesFactory) -> None:
+    services = make_services(registration="invited")
+    client = client_of(services)
+    code, _ = services.invitations.make(["editor"])
+    body = {"username": "miguel", "password": "python"}
+    for wrong in (None, 5, ["x"]):
+        refused = client.post_json("/api/users", {**body, "invitation": wrong}, status=400)
+        assert code_of(refused) == "malformed_request"
+    assert code_of(client.post_json("/api/users", body, status=400)) == "malformed_request"
+    for text in ("", "x", code[:-1], f"{code[:13]}{'A' * 24}"):
+        refused = client.post_json("/api/users", {**body, "invitation": text}, status=400)
+        assert code_of(refused) == "unusable_code"
+    answer = client.post_json("/api/users", {**body, "invitation": code}, status=201)
+    assert answer.body == b'{"username": "miguel"}\n'
+    assert client.get("/api/users/me", headers=PASSWORD).json["roles"] == ["editor"]
+    again = {**body, "username": "susan", "invitation": code}
+    assert code_of(client.post_json("/api/users", again, status=400)) == "unusable_code"
+
+
+def test_where_no_one_is_invited_the_member_is_ignored_like_any_unknown_one(
+    services: Services, client: webtest.TestApp
+) -> None:
+    code, invitation = services.invitations.make(["editor"])
+    for name, member in (("miguel", code), ("susan", "wrong"), ("adam", 5)):
+        body = {"username": name, "password": "python", "invitation": member}
+        client.post_json("/api/users", body, status=201)
+    assert client.get("/api/users/me", headers=PASSWORD).json["roles"] == []
+    assert services.invitations.list() == [invitation]
+
+
+def test_a_peer_that_has_made_many_accounts_has_to_wait(make_services: ServicesFactory) -> None:
+    services = make_services(peer_registrations=2)
+    public = client_of(services, REMOTE_ADDR="9.9.9.9")
+    for name, status in (("miguel", 201), ("susan", 201), ("adam", 429)):
+        answer = register(public, name, "python", status=status)
+    assert code_of(answer) == "throttled"
+    assert answer.headers["Retry-After"] == "3600"
+    assert answer.json["detail"] == "Too many accounts were made from your address."
+    register(client_of(services, REMOTE_ADDR="10.0.0.1"), "adam", "python", status=201)
+
+
 def test_a_closed_registration_reads_no_body(make_services: ServicesFactory) -> None:
     answer = client_of(make_services(registration="closed")).post("/api/users", status=403)
     assert code_of(answer) == "registration_closed"

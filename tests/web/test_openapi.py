@@ -142,7 +142,9 @@ def test_the_description_is_openapi_3_1_in_sorted_json_without_our_version(
 
 
 @pytest.mark.parametrize(
-    "keywords", [{}, {"public_profiles": False}, {"require_https": True}], ids=str
+    "keywords",
+    [{}, {"public_profiles": False}, {"require_https": True}, {"registration": "invited"}],
+    ids=str,
 )
 def test_the_table_of_routes_is_described_under_the_settings_that_change_it(
     make_services: ServicesFactory, keywords: dict[str, object]
@@ -181,6 +183,18 @@ def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
     assert found["PUT /api/admin/users/{id}/lock"] == operator | {"not_found", "own_account"}
     body = {"body_too_large", "length_required", "unsupported_media_type"}
     assert found["POST /api/token"] == (login | body) - {"busy"}  # no password is read
+
+
+def test_where_users_are_invited_a_registration_needs_a_code(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(registration="invited")
+    for code, status in ((services.invitations.make()[0], 201), ("wrong", 400), (None, 400)):
+        members = {"invitation": code}
+        answer = ask(services, "POST /api/users", members=members)
+        assert answer.status_int == status
+        services.accounts.delete(services.accounts.find_by_name("miguel"))
+    assert "invitation" not in members_of_registration(make_services())
 
 
 def test_every_handler_is_described_once() -> None:

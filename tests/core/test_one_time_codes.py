@@ -1,15 +1,15 @@
-"""Reset codes: their form, and what of them is stored."""
+"""One-time codes: their form, and what of them is stored."""
 
 from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restauth.core.reset_codes import DURATION, ResetCode, generate, parse
+from restauth.core.one_time_codes import RESET_DURATION, OneTimeCode, generate, parse
 from tests.core.inputs import ANY_TEXT, BASE64URL, LIMITED, altered
 
 SELECTOR, SECRET = "selector-_12", "a-secret_of_24_characters"[:24]
-CODE = ResetCode(SELECTOR, SECRET)
+CODE = OneTimeCode(SELECTOR, SECRET)
 DIGEST = sha256(SECRET.encode()).hexdigest()
 
 MISSHAPEN = [
@@ -39,7 +39,7 @@ def test_no_two_codes_share_a_half_and_a_secret_has_144_bits() -> None:
 
 
 def test_a_code_can_be_used_for_an_hour() -> None:
-    assert DURATION == 3600
+    assert RESET_DURATION == 3600
 
 
 def test_a_secret_matches_its_own_digest_alone(compared: list[tuple[str, str]]) -> None:
@@ -48,11 +48,11 @@ def test_a_secret_matches_its_own_digest_alone(compared: list[tuple[str, str]]) 
     assert compared == [(DIGEST, DIGEST)]  # in constant time
     others = (sha256(b"another").hexdigest(), DIGEST[:-1], DIGEST.upper(), SECRET, "")
     assert [other for other in others if CODE.matches(other)] == []
-    assert not any(ResetCode(SELECTOR, other).matches(DIGEST) for other in altered(SECRET))
+    assert not any(OneTimeCode(SELECTOR, other).matches(DIGEST) for other in altered(SECRET))
 
 
 def test_the_secret_is_not_in_the_repr() -> None:
-    assert repr(CODE) == f"ResetCode(selector='{SELECTOR}')"
+    assert repr(CODE) == f"OneTimeCode(selector='{SELECTOR}')"
 
 
 HALVES = [st.text(BASE64URL, min_size=size - 1, max_size=size + 1) for size in (12, 24)]

@@ -1,7 +1,7 @@
-"""The code with which a user sets a new password: how it is made and read.
+"""A code that works once, for a new password or for a registration: how it is made and read.
 
 Rule: a code is a selector, which finds one row, and a secret, of which only a digest is stored. So
-a guess is aimed at one account, and a stolen database holds no code. With 144 random bits, a fast
+a guess is aimed at one row, and a stolen database holds no code. With 144 random bits, a fast
 hash is enough.
 """
 
@@ -11,13 +11,15 @@ import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-DURATION = 3600  # seconds
+RESET_DURATION = 3600  # seconds
+INVITATION_DURATION = 604_800  # seconds; a week
+MAX_INVITATION_DURATION = 31_536_000  # seconds; a year
 
 _SHAPE = re.compile(r"(?P<selector>[A-Za-z0-9_-]{12})\.(?P<secret>[A-Za-z0-9_-]{24})")
 
 
 @dataclass(frozen=True, slots=True)
-class ResetCode:
+class OneTimeCode:
     """A code in its two parts."""
 
     selector: str
@@ -37,12 +39,12 @@ class ResetCode:
         return hmac.compare_digest(self.secret_digest, secret_digest)
 
 
-def generate() -> ResetCode:
+def generate() -> OneTimeCode:
     """A new random code."""
-    return ResetCode(secrets.token_urlsafe(9), secrets.token_urlsafe(18))
+    return OneTimeCode(secrets.token_urlsafe(9), secrets.token_urlsafe(18))
 
 
-def parse(code: str) -> ResetCode | None:
+def parse(code: str) -> OneTimeCode | None:
     """None for a text that does not have the form of a code."""
     match = _SHAPE.fullmatch(code)
-    return ResetCode(match["selector"], match["secret"]) if match else None
+    return OneTimeCode(match["selector"], match["secret"]) if match else None

@@ -1,0 +1,46 @@
+"""Invitations: codes with which the operator lets one person register.
+
+Rule: for the operator alone. An invitation is used where an account is made: see
+`domain.accounts`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from restauth.core import one_time_codes
+from restauth.core.roles import changed
+from restauth.domain.audit import AuditLog, Event
+from restauth.errors import InvalidInput
+from restauth.records import OPERATOR, Invitation
+from restauth.storage.store import Store
+
+
+class Invitations:
+    """`clock` gives epoch seconds. Every method may raise StoreUnavailable."""
+
+    def __init__(self, store: Store, audit: AuditLog, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._audit = audit
+        self._clock = clock
+
+    def make(
+        self, roles: Iterable[str] = (), duration: int = one_time_codes.INVITATION_DURATION
+    ) -> tuple[str, Invitation]:
+        """A code that registers one user with these roles, within so many seconds; and what is
+        stored of it. Raises UnacceptableRoles."""
+        code, now = one_time_codes.generate(), self._clock()
+        invitation = Invitation(code.selector, changed((), roles, ()), now, now + duration)
+        self._store.add_invitation(invitation, code.secret_digest)
+        self._audit.record(
+            Event.INVITATION_MADE, OPERATOR, invitation=invitation.id, roles=invitation.roles
+        )
+        return code.build(), invitation
+
+    def list(self) -> list[Invitation]:
+        """Those that can still be used, the one that expires first first."""
+        return self._store.list_invitations(self._clock())
+
+    def revoke(self, invitation_id: str) -> None:
+        """Let it register no one. Raises InvalidInput when there is none with this id."""
+        if not self._store.delete_invitation(invitation_id, self._clock()):
+            raise InvalidInput(f"There is no invitation {invitation_id!r}: it is used or expired.")
+        self._audit.record(Event.INVITATION_REVOKED, OPERATOR, invitation=invitation_id)
