@@ -100,6 +100,11 @@ def _key_file(text: str) -> Path | str:
     return text
 
 
+def is_local(listen: Iterable[str]) -> bool:
+    """Whether all these addresses (of the setting `listen`) are of this machine alone."""
+    return all(_is_loopback(address.rpartition(":")[0].strip("[]")) for address in listen)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -146,6 +151,12 @@ def _one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _switch_or_nothing(text: str) -> str:
+    if text not in ("on", "off", ""):
+        raise ValueError("neither on nor off")
+    return text
 
 
 def _quotable(text: str) -> str:
@@ -412,6 +423,12 @@ class Settings:
         "origins, comma-separated, whose pages may call the API, such as https://app.example.org",
     )
     require_https: bool = _setting("false", _flag, "true: credentials over plain http get 403")
+    page: Literal["on", "off", ""] = _setting(
+        "",
+        _switch_or_nothing,
+        "on: GET / is a page to try the API in a browser; unset: on for `restauth serve` where "
+        "this machine alone can reach it, else off",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +486,7 @@ class SettingsKeywords(TypedDict, total=False):
     admin_role: str
     cors_origins: str | tuple[str, ...] | list[str]
     require_https: bool | str
+    page: Literal["on", "off", ""]
 
 
 def both_names(name: str) -> str:

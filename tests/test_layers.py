@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "web.access", "web.guard_rules", "web.host", "web.http", "web.challenges", "web.cors",
         "web.location", "web.representations", "web.problems", "web.server_refusals",
         "web.identity", "web.middleware", "web.exposition", "web.router", "web.handlers",
-        "web.operator_handlers", "web.openapi", "web.routes", "web.app",
+        "web.operator_handlers", "web.page", "web.openapi", "web.routes", "web.app",
     ),
     "app": ("app", "paste", "testing", "__init__"),
     "cli": (

@@ -68,6 +68,7 @@ DEFAULTS: dict[str, object] = {
     "admin_role": "",
     "cors_origins": (),
     "require_https": False,
+    "page": "",
 }
 RANGES = {
     "bcrypt_rounds": (10, 15),
@@ -114,6 +115,7 @@ GOOD: list[tuple[str, str, object]] = [
     *(("metrics", text, text) for text in ("", "a" * 32, "-._~+/Z9" * 31 + "==")),
     *(("metrics", text, text) for text in ("127.0.0.1:9464", "[::1]:0", "localhost:9464")),
     ("audit_log", "audit.log", "audit.log"),
+    *(("page", word, word) for word in ("on", "off", "")),
     ("audit_log", "", ""),
     ("base_url", "https://auth.example.org", "https://auth.example.org"),
     ("base_url", "https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
@@ -153,6 +155,7 @@ BAD: dict[str, tuple[str, ...]] = {
         *("99999", "a:99999", "a:-1", "٣", "::1:80", "[::1]", "unix:/run/x.sock", "tcp://[::1]:80"),
         *(f"{host}:80" for host in NO_HOST[:3]),
     ),
+    "page": ("On", "true", "yes", " "),
     "audit_log": NO_FILE[1:],
     "metrics": (
         *("a" * 31, "a" * 256, "=" * 32, f"a b{'c' * 40}", "é" * 40, f"{'a' * 40}\n", "off"),

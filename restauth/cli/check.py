@@ -126,6 +126,8 @@ def _check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", "base_url is not set: Location has no host for unknown hosts.")
     if settings.registration == "open":
         yield Finding("warning", "registration is open: anyone can make an account.")
+    if settings.page == "on":
+        yield Finding("warning", "page is on: GET / shows the page to try the API to anyone.")
     if settings.password_policy == "open":
         yield Finding("warning", "password_policy is open: any password is accepted.")
     if settings.bcrypt_rounds < 12:

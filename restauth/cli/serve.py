@@ -6,6 +6,7 @@ listens, so that a start that fails makes no file.
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -17,7 +18,7 @@ from restauth.cli.command import Arguments, Commands, add_command, load_settings
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
 from restauth.services import find_key_path, start_services
-from restauth.settings import Settings, is_address, is_postgres
+from restauth.settings import Settings, is_address, is_local, is_postgres
 from restauth.storage import engines
 from restauth.web.server_refusals import refuse
 
@@ -42,6 +43,7 @@ def _serve(arguments: Arguments) -> int:
     settings = load_settings(**given)  # refused before the server listens
     if "unix_socket" not in options:
         options["listen"] = " ".join(settings.listen)
+    settings = _decide_page(settings, options)
     server.configure_logging()
     with _LateService() as late:
 
@@ -60,6 +62,16 @@ def _serve(arguments: Arguments) -> int:
             others=[(settings.metrics, late.show_metrics)] if is_address(settings.metrics) else [],
         )
     return 0
+
+
+def _decide_page(settings: Settings, options: dict[str, Any]) -> Settings:
+    """The settings, with `page` on or off. Unset, it is on where only this machine can reach the
+    service, as far as is known: not behind a proxy."""
+    if settings.page:
+        return settings
+    has_proxy = "unix_socket" in options or "trusted_proxy" in options or settings.base_url
+    is_on = is_local(settings.listen) and not has_proxy
+    return replace(settings, page="on" if is_on else "off")
 
 
 class _AnnouncedService(Service):
@@ -92,7 +104,8 @@ def _announce(settings: Settings, options: dict[str, Any], addresses: list[str])
         f"restauth {__version__} serves {' '.join(addresses)} "
         f"(database {engines.show(settings.database)}, "
         f"key ring {find_key_path(settings).absolute()}, "
-        f"registration {settings.registration}, password policy {settings.password_policy})",
+        f"registration {settings.registration}, password policy {settings.password_policy}, "
+        f"page {settings.page})",
         flush=True,
     )
     if "trusted_proxy" in options and "trusted_proxy_headers" not in options:

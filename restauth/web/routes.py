@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from restauth.services import Services
 from restauth.settings import Settings, is_address
-from restauth.web import handlers, openapi, operator_handlers
+from restauth.web import handlers, openapi, operator_handlers, page
 from restauth.web.access import Access
 from restauth.web.http import Request, Response, json_response
 from restauth.web.router import ANY_METHOD, Route
@@ -35,7 +35,11 @@ def show_description(request: Request, services: Services) -> Response:
 
 @lru_cache(maxsize=16)  # there may be several mount points
 def _description(settings: Settings, server: str) -> Response:
-    described = (route for route in routes(settings) if route.access is not Access.SCRAPER)
+    described = (
+        route
+        for route in routes(settings)
+        if route.access is not Access.SCRAPER and route.handler is not page.show
+    )
     return json_response(200, openapi.build(described, settings, server))
 
 
@@ -80,6 +84,7 @@ def _routes_of_users(settings: Settings) -> tuple[Route, ...]:
         Route("GET", openapi.PATH, show_description, Access.ANYONE),
         Route("GET", "/.well-known/jwks.json", handlers.show_keys, Access.ANYONE),
         *([_metrics(Access.SCRAPER)] if is_scraped else ()),
+        *([Route("GET", "/", page.show, Access.ANYONE)] if settings.page == "on" else ()),
     )
 
 

@@ -241,6 +241,7 @@ def test_a_directory_where_other_users_can_replace_files_is_an_error(
         ("require_https", False, True),
         ("base_url", "", "https://a.example"),
         ("registration", "open", "closed"),
+        ("page", "on", "off"),
         ("password_policy", "open", "nist"),
         ("bcrypt_rounds", 11, 12),
     ],

@@ -54,7 +54,8 @@ def test_the_announcement_says_where_and_with_which_files_and_policy(
         *remarks, announcement = server.output.splitlines()
         assert announcement == (
             f"restauth {__version__} serves {server.address} (database {directory}/restauth.db, "
-            f"key ring {directory}/restauth.keys, registration closed, password policy {policy})"
+            f"key ring {directory}/restauth.keys, registration closed, password policy {policy}, "
+            "page on)"
         )
     assert ["password_policy is open" in remark for remark in remarks] == [True] * (
         policy == "open"
@@ -84,6 +85,43 @@ def test_an_address_of_the_figures_that_is_taken_stops_the_start(directory: Path
         with Server.start(directory, metrics=taken) as server:
             assert server.wait() == 1
         assert f"Cannot listen on 127.0.0.1:0 {taken}: Address already in use." in server.output
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "is_on"),
+    [
+        ("--listen=127.0.0.1:0 --listen=127.9.9.9:0", {}, True),
+        ("--listen=[::1]:5000", {}, True),
+        ("--host=localhost", {}, True),
+        # Others than the users of this machine may reach it.
+        ("--listen=127.0.0.1:0 --listen=0.0.0.0:0", {}, False),
+        ("--listen=*:0", {}, False),
+        ("--listen=auth.example.org:80", {}, False),
+        ("--unix-socket=restauth.sock", {}, False),
+        ("--trusted-proxy=127.0.0.1", {}, False),
+        ("", {"base_url": "https://auth.example.org"}, False),
+        # As the operator says.
+        ("--listen=*:0 --trusted-proxy=127.0.0.1", {"page": "on"}, True),
+        ("", {"page": "off"}, False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:No proxy headers were marked as trusted")  # waitress's own
+def test_the_page_is_on_where_this_machine_alone_can_reach_it_or_as_the_operator_says(
+    options: str, settings: dict[str, str], is_on: bool
+) -> None:
+    words = options.split()
+    listen = [word.removeprefix("--listen=") for word in words if word.startswith("--listen=")]
+    rest = [word for word in words if not word.startswith("--listen=")]
+    where, given = read_options(listen or None, rest)
+    decided = serve._decide_page(load({}, {**settings, **where}), given)
+    assert decided.page == ("on" if is_on else "off")
+
+
+def test_a_browser_gets_the_page_unless_it_is_off(directory: Path) -> None:
+    with Server.start(directory) as server:
+        assert server.get("/").headers["content-type"] == "text/html; charset=utf-8"
+    with Server.start(directory, page="off") as server:
+        assert server.get("/").status == 404
 
 
 FORWARDED = "--trusted-proxy=127.0.0.1 --trusted-proxy-headers="
