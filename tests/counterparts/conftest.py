@@ -5,6 +5,8 @@ gives, after it has installed them all) makes that a failure.
 """
 
 import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,3 +23,14 @@ def program(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed", allow_module_level=True)
     return path
+
+
+def npm_package(name: str) -> Path:
+    """The directory of that package, which npm has installed for the whole machine."""
+    root = subprocess.run(
+        [program("npm"), "root", "-g"], capture_output=True, text=True, check=True
+    )
+    package = Path(root.stdout.strip(), name)
+    if not package.is_dir():
+        pytest.skip(f"{name} is not installed: npm install -g {name}", allow_module_level=True)
+    return package

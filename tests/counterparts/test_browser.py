@@ -4,7 +4,6 @@ Rule: a page calls by fetch as any page would, and sees what the browser lets it
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import basic, bearer
+from tests.counterparts import chromium
 from tests.counterparts.conftest import library, program
 from tests.firefox import Firefox
 from tests.processes import PATIENCE, Answer, Server, run, until_deadline
 from tests.test_journeys import BIN
 
-webdriver, errors = library("selenium.webdriver"), library("selenium.common.exceptions")
-CHROMIUM, CHROMEDRIVER = program("chromium"), program("chromedriver")
-# Another name for here; the rest of the world is not to be found.
-HOSTS = "MAP site.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",  # root cannot have one, and all the pages are ours
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-component-update",
-    "--disable-background-networking",
-    "--no-first-run",
-    f"--host-resolver-rules={HOSTS}",
-)
+errors = library("selenium.common.exceptions")
 # A page, and below /api/ a restauth of its own.
 PAGES = """
 from restauth import create_app
@@ -135,19 +121,8 @@ def parts(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    home = tmp_path_factory.mktemp("home")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={home / 'profile'}"):
-        options.add_argument(flag)
-    driver = webdriver.ChromeService(CHROMEDRIVER, env={**os.environ, "HOME": str(home)})
-    browser = webdriver.Chrome(options, driver)
-    try:
-        browser.set_page_load_timeout(PATIENCE)
-        browser.set_script_timeout(PATIENCE)
+    with chromium.started(tmp_path_factory.mktemp("home")) as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ without waiting.
 import asyncio
 import importlib.util
 import json
-import os
 import re
 import shlex
 import sqlite3
@@ -27,7 +26,7 @@ from unicodedata import normalize
 import pytest
 
 from tests.conftest import basic, bearer
-from tests.counterparts.conftest import library, program
+from tests.counterparts.conftest import library, npm_package, program
 from tests.documents import chapter, example, rows
 from tests.key_pairs import need_extra
 from tests.processes import PATIENCE, RESTAUTH, Server, run, until_deadline
@@ -435,10 +434,7 @@ def jose(directory: Path, address: str) -> Verify:
 def jose_at(directory: Path, address: str) -> str:
     """Write the page's `verify.mjs` beside the library; the path of Node."""
     node = program("node")
-    root = execute(directory, program("npm"), "root", "-g").stdout.strip()
-    if not Path(root, "jose").is_dir():
-        pytest.skip("jose is not installed: npm install -g jose")
-    (directory / "node_modules").symlink_to(root)
+    (directory / "node_modules").symlink_to(npm_package("jose").parent)
     text = example("clients", "js", "jwtVerify(token").replace(PUBLIC_ADDRESS, address)
     (directory / "verify.mjs").write_text(text)
     return node
@@ -649,22 +645,10 @@ const outcome = (promise) => promise.then(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.counterparts import test_browser as real  # noqa: PLC0415 - it skips without one
+    from tests.counterparts import chromium  # noqa: PLC0415 - it skips without one
 
-    home = tmp_path_factory.mktemp("home")
-    options = real.webdriver.ChromeOptions()
-    options.binary_location = real.CHROMIUM
-    for flag in (*real.FLAGS, f"--user-data-dir={home / 'profile'}"):
-        options.add_argument(flag)
-    environ = {**os.environ, "HOME": str(home)}
-    chrome = real.webdriver.ChromeService(real.CHROMEDRIVER, env=environ)
-    browser = real.webdriver.Chrome(options, chrome)
-    try:
-        browser.set_page_load_timeout(PATIENCE)
-        browser.set_script_timeout(PATIENCE)
+    with chromium.started(tmp_path_factory.mktemp("home")) as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 class Tab:

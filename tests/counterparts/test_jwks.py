@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.conftest import bearer
-from tests.counterparts.conftest import library, program
+from tests.counterparts.conftest import library, npm_package, program
 from tests.key_pairs import EVERY, PAIRED, b64, need_extra
 from tests.processes import PATIENCE, Server, run
 
@@ -57,11 +57,7 @@ Verify = Callable[[str, Sequence[Question]], list[Outcome]]
 
 def with_jose(directory: Path) -> Verify:
     """The library of Node.js and browsers, which fetches the set by itself."""
-    node, npm = program("node"), program("npm")
-    root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=True)
-    package = Path(root.stdout.strip(), "jose")
-    if not package.is_dir():
-        pytest.skip("jose is not installed: npm install -g jose")
+    node, package = program("node"), npm_package("jose")
     main = json.loads((package / "package.json").read_text())["main"]
     script = directory / "verify.mjs"
     script.write_text(JOSE % (package / main).as_uri())

@@ -1,0 +1,571 @@
+"""The page to try the API, in real browsers: what its user does, and what it must never do.
+
+Rule: the page is used as a person uses it, by what it shows; nothing reaches into its script. What
+a browser refuses by the policy of the page, and what axe-core finds, is counted in every test.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import basic, bearer
+from tests.counterparts import chromium
+from tests.counterparts.conftest import library, npm_package, program
+from tests.firefox import Firefox
+from tests.processes import PATIENCE, RESTAUTH, Server, until_deadline
+
+ActionChains = library("selenium.webdriver").ActionChains
+Keys = library("selenium.webdriver.common.keys").Keys
+AXE = (npm_package("axe-core") / "axe.min.js").read_text("utf-8")
+
+NAME, PASSWORD = "ada", "analytical-engine"
+# Whatever reads one of these as HTML, or as words of a shell, is seen to.
+HOSTILE = "<img src=x onerror=document.title='HTML'>"
+SHELL = 'o\'hara "$(touch pwned)" `touch pwned` \\ !'
+ANY_NAME = r"[^:\x00-\x1f]{1,64}"
+
+WATCH = """
+window.violations = [];
+addEventListener("securitypolicyviolation", (event) => window.violations.push(
+    `${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+addEventListener("error", (event) => window.violations.push(`error: ${event.message}`));
+addEventListener("unhandledrejection", (event) => window.violations.push(`${event.reason}`));
+"""
+CHECK = """
+const done = arguments[arguments.length - 1];
+axe.run(document, {resultTypes: ["violations"]}).then(
+    ({violations}) => done(violations.flatMap(({id, nodes}) =>
+        nodes.map(({target, failureSummary}) => `${id} ${target}: ${failureSummary}`))),
+    (error) => done([String(error)]));
+"""
+ATTACKS = {  # by a script that got in, and the directive that stops it
+    "document.body.innerHTML = '<img src=x>'": "require-trusted-types-for",
+    "document.body.setAttribute('onclick', 'x()')": "require-trusted-types-for",
+    "document.createElement('script').text = 'document.title = 1'": "require-trusted-types-for",
+    "fetch('http://site.test/').catch(() => 0)": "connect-src",
+    "new Image().src = 'http://site.test/'": "img-src",
+    "document.body.append(make('style', 'p { color: red }'))": "style-src",
+    "const form = make('form'); form.action = 'http://site.test/'; form.submit()": "form-action",
+}
+MAKE = """
+const make = (name, text = "") => {
+    const made = document.createElement(name);
+    made.textContent = text;
+    document.body.append(made);
+    return made;
+};
+"""
+KEPT = "return [localStorage.length, sessionStorage.length, document.cookie]"
+
+
+class Shown:
+    """The page, as it is shown in the browser. Texts are those that can be seen."""
+
+    def __init__(
+        self, browser: Any, address: str, *, dark: bool = False, width: int = 1280
+    ) -> None:
+        self.browser = browser
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(address)
+        self.until("#routes-list .route", "/api/token")
+
+    def find(self, selector: str) -> list[Any]:
+        """The elements that can be seen."""
+        found = self.browser.find_elements("css selector", selector)
+        return [element for element in found if element.is_displayed()]
+
+    def texts(self, selector: str) -> list[str]:
+        script = (
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".filter((each) => each.checkVisibility()).map((each) => each.innerText)"
+        )
+        return [str(text) for text in self.browser.execute_script(script, selector)]
+
+    def until(self, selector: str, text: str) -> str:
+        """Wait until such an element shows the text; all of its text then."""
+        for _ in until_deadline():
+            for shown in self.texts(selector):
+                if text in shown:
+                    return shown
+        raise AssertionError
+
+    def until_gone(self, selector: str) -> None:
+        for _ in until_deadline():
+            if not self.texts(selector):
+                return
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click on the first one with the text, as soon as it is there."""
+        for _ in until_deadline():
+            found = [each for each in self.find(selector) if text in each.text]
+            if found:
+                break
+        element = found[0]
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def type(self, selector: str, text: str) -> None:
+        self.click(selector)
+        (element,) = self.find(selector)
+        element.clear()
+        element.send_keys(text)
+
+    def submit(self, form: str, **values: str) -> None:
+        for name, text in values.items():
+            self.type(f"{form} [name={name}]", text)
+        self.click(f"{form} button")
+
+    def log_in(self, name: str = NAME, password: str = PASSWORD) -> None:
+        self.submit("#log-in", username=name, password=password)
+        self.until("#sessions-list", "this session")
+
+    def open_route(self, method: str, path: str) -> str:
+        """Open the form of a route; a selector of the form."""
+        for number, summary in enumerate(self.texts("#routes-list > details > summary"), start=1):
+            if summary.split()[:2] == [method, path]:
+                entry = f"#routes-list > details:nth-child({number})"
+                self.click(f"{entry} > summary")
+                self.until(f"{entry} form", "Send")
+                return f"{entry} form"
+        raise AssertionError(path)
+
+    def last_request(self) -> tuple[str, str, str]:
+        """Of the request that is shown open: the command line, the status, the body."""
+        line, *body = self.texts(".exchange[open] pre")
+        (status,) = self.texts(".exchange[open] > summary .badge")
+        return line, status, body[0] if body else ""
+
+    def faults(self) -> list[str]:
+        """What axe-core finds in the page as it is now."""
+        self.browser.execute_script(AXE)
+        found: list[str] = self.browser.execute_async_script(CHECK)
+        return found
+
+    @property
+    def violations(self) -> list[str]:
+        """What the browser has refused by the policy of the page, and all errors of its script."""
+        found: list[str] = self.browser.execute_script("return window.violations")
+        return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium.started(tmp_path_factory.mktemp("home")) as browser:
+        script = {"source": WATCH}
+        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with ada. Names may be anything."""
+    directory = tmp_path_factory.mktemp("service")
+    with Server.start(directory, username_pattern=ANY_NAME) as server:
+        server.register(NAME, PASSWORD)
+        yield server
+
+
+@pytest.fixture
+def page(browser: Any, service: Server) -> Iterator[Shown]:
+    yield from opened(browser, service.address)
+
+
+def opened(browser: Any, address: str, **screen: Any) -> Iterator[Shown]:
+    """The page; at its end, nothing was refused and nothing is kept."""
+    page = Shown(browser, f"{address}/", **screen)
+    yield page
+    assert page.violations == []
+    assert browser.execute_script(KEPT) == [0, 0, ""]
+    assert browser.title == "restauth: try the API"
+
+
+def execute(line: str, directory: Path, **variables: str) -> tuple[int, Any]:
+    """Run a command line of the page by a shell: the status of the answer, and its body."""
+    done = subprocess.run(
+        [program("sh"), "-euc", line],
+        cwd=directory,
+        env={**os.environ, "LC_ALL": "C.UTF-8", **variables},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    head, _, body = done.stdout.partition("\n\n")
+    return int(head.split()[1]), json.loads(body) if body.strip() else None
+
+
+# What its user does
+
+
+def test_a_user_registers_logs_in_and_sees_the_token_decoded_and_counting_down(
+    page: Shown, service: Server
+) -> None:
+    page.submit("#register", username="grace", password="python")
+    page.until("#register .message", "Registered")
+    assert page.browser.switch_to.active_element.get_attribute("type") == "password"
+    page.browser.switch_to.active_element.send_keys("python", Keys.ENTER)
+    page.until("#state", "grace")
+    assert page.texts("#log-in") == page.texts("#register") == []
+    me = service.get("/api/users/me", basic("grace", "python")).json
+    assert page.texts("#me dd")[:3] == ["grace", str(me["id"]), "none"]
+    assert {"HS256", "at+jwt"} <= set(page.texts("#token-header .mono"))
+    payload = page.texts("#token-payload .mono")
+    assert {"restauth", "grace", "[]", str(me["id"])} <= set(payload)
+    page.until("#clock", "9:5")
+    assert page.texts("#clock-words") == ["left of 10:00"]
+    assert page.until("#state-clock", "9:5")
+    assert "python" not in page.browser.page_source
+    values = "return [...document.querySelectorAll('input')].map((each) => each.value).join()"
+    assert "python" not in page.browser.execute_script(values)
+
+
+def test_the_password_is_told_to_be_wrong_and_a_name_to_be_taken(page: Shown) -> None:
+    page.submit("#log-in", username=NAME, password="wrong")
+    assert "Not accepted" in page.until("#log-in .message.bad", "wrong")
+    assert page.last_request()[1] == "401"
+    page.submit("#register", username=NAME, password="python")
+    page.until("#register .message.bad", "Username taken")
+
+
+def test_a_refresh_gives_a_new_token(page: Shown, service: Server) -> None:
+    page.log_in()
+    page.click("#token summary")
+    (first,) = page.texts("#token-text")
+    assert service.get("/api/resource", bearer(first)).status == 200
+    page.click("#refresh")
+    page.until("#token-said", "new token")
+    (second,) = page.texts("#token-text")
+    assert second != first
+    assert service.get("/api/resource", bearer(second)).status == 200
+    line, status, body = page.last_request()
+    assert (status, json.loads(body)["token"]) == ("200", "•••")
+    assert "$REFRESH_TOKEN" in line
+
+
+def test_a_token_that_has_ended_is_refreshed_when_it_is_needed(
+    browser: Any, tmp_path: Path
+) -> None:
+    with Server.start(tmp_path, token_duration="10") as server:
+        server.register(NAME, PASSWORD)
+        for page in opened(browser, server.address):
+            page.log_in()
+            page.until("#token-said", "has ended")
+            page.click("#sessions-again")
+            page.until("#clock-words", "left of 0:10")
+            for _ in until_deadline():  # refused, refreshed, repeated; the newest is first
+                if page.texts(".exchange > summary .badge")[:3] == ["200", "200", "401"]:
+                    break
+            assert page.texts("#sessions-list .badge") == ["this session"]
+
+
+def test_sessions_are_listed_and_ended(page: Shown, service: Server) -> None:
+    service.register("alan", PASSWORD)
+    agent = {"User-Agent": HOSTILE, **basic("alan", PASSWORD)}
+    other = service.request("POST", "/api/sessions", agent).json
+    page.log_in("alan")
+    assert len(page.texts("#sessions-list > li")) == 2
+    row = page.until("#sessions-list > li", HOSTILE)
+    assert "127.0.0.1" in row
+    page.click("#sessions-list button", "End")
+    page.until("#sessions .message", "The session has ended.")
+    assert len(page.texts("#sessions-list > li")) == 1
+    assert service.get("/api/resource", bearer(other["token"])).status == 401
+
+    page.click("#sessions-end")
+    page.click("#confirm button", "Cancel")
+    assert page.texts("#sessions-list > li")
+    page.click("#sessions-end")
+    page.click("#confirm button", "End all")
+    page.until("#said", "All your sessions have ended.")
+    assert service.get("/api/sessions", basic("alan", PASSWORD)).json["sessions"] == []
+
+
+def test_logging_out_ends_the_session_and_forgets_the_tokens(page: Shown, service: Server) -> None:
+    page.log_in()
+    page.click("#token summary")
+    (token,) = page.texts("#token-text")
+    page.click("#log-out")
+    page.until("#said", "You are logged out")
+    assert service.get("/api/resource", bearer(token)).status == 401
+    assert token not in page.browser.page_source
+    assert page.texts("#me dd") == page.texts("#sessions") == []
+    assert page.browser.switch_to.active_element.get_attribute("id") == "account-title"
+
+
+def test_a_session_that_was_ended_elsewhere_leads_to_the_login(
+    page: Shown, service: Server
+) -> None:
+    service.register("emmy", PASSWORD)
+    page.log_in("emmy")
+    assert service.request("DELETE", "/api/sessions", basic("emmy", PASSWORD)).status == 204
+    page.click("#sessions-again")
+    page.until("#said", "The session has ended. Log in again.")
+    assert page.find("#log-in")
+
+
+def test_a_reload_forgets_the_tokens(page: Shown) -> None:
+    page.log_in()
+    page.browser.refresh()
+    page.until("#routes-list .route", "/api/token")
+    assert page.find("#log-in")
+    assert page.texts("#state") == []
+
+
+def test_a_service_that_is_gone_is_told(browser: Any, tmp_path: Path) -> None:
+    with Server.start(tmp_path) as server:
+        page = Shown(browser, f"{server.address}/")
+    page.submit("#log-in", username=NAME, password=PASSWORD)
+    page.until("#log-in .message.bad", "The service did not answer.")
+    assert page.texts(".exchange[open] > summary .badge") == ["no answer"]
+
+
+# Any route
+
+
+def test_every_route_of_the_description_is_there_with_who_may_call_it(
+    page: Shown, service: Server
+) -> None:
+    paths = service.get("/api/openapi.json").json["paths"]
+    rows = [text.split("\n") for text in page.texts("#routes-list > details > summary")]
+    shown = {(method, path): about for method, path, _, about in rows}
+    described = {
+        ("any" if path == "/api/verify" else method.upper(), path): operation["summary"]
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+    assert shown == described
+    words = {(method, path): word for method, path, word, _ in rows}
+    assert words["POST", "/api/users"] == "anyone"
+    assert words["GET", "/api/token"] == "user"
+    assert words["POST", "/api/sessions"] == "password"
+
+
+def test_a_route_is_called_with_the_token_a_password_or_nothing(page: Shown) -> None:
+    form = page.open_route("GET", "/api/resource")
+    page.type(f"{form} [autocomplete=username]", NAME)
+    page.type(f"{form} [type=password]", PASSWORD)
+    page.click(f"{form} button")
+    page.until(f"{form} .message", "200 OK")
+    assert json.loads(page.last_request()[2]) == {"data": "Hello, ada!"}
+    page.click(f"{form} option", "nothing")
+    page.click(f"{form} button")
+    page.until(f"{form} .message.bad", "Not accepted")
+    assert "Authorization" not in page.last_request()[0]
+
+    page.log_in()
+    form = page.open_route("GET", "/api/users/{id}")
+    page.type(f"{form} input", "99999")
+    page.click(f"{form} button")
+    page.until(f"{form} .message.bad", "Unknown user")
+    form = page.open_route("any", "/api/verify")
+    page.click(f"{form} option", "TRACE")
+    page.click(f"{form} button")
+    page.until(f"{form} .message.bad", "No browser")
+    page.click(f"{form} option", "PATCH")
+    page.click(f"{form} button")
+    page.until(f"{form} .message", "204")
+    shown = page.texts(f"{form} ~ .answers")[0]
+    assert "role_required" in shown
+
+
+# The same request in a shell
+
+
+def test_the_command_lines_do_the_same(page: Shown, service: Server, tmp_path: Path) -> None:
+    """Whatever the name and the password are."""
+    password = f"{SHELL} ü"
+    service.register(SHELL, password)
+    page.submit("#register", username=SHELL, password=password)
+    page.until("#register .message.bad", "taken")
+    line, status, body = page.last_request()
+    assert password not in line
+    quoted = json.dumps(password, ensure_ascii=False)[1:-1]
+    assert execute(line, tmp_path, NEW_PASSWORD=quoted) == (400, json.loads(body))
+    assert status == "400"
+
+    page.log_in(SHELL, password)
+    assert page.texts("#state-name") == [SHELL]
+    line, status, body = page.last_request()
+    assert (status, password in line) == ("201", False)
+    answer, pair = execute(line, tmp_path, PASSWORD=password)
+    assert (answer, pair.keys()) == (201, json.loads(body).keys())
+
+    form = page.open_route("GET", "/api/users/me")
+    page.click(f"{form} button")
+    page.until(f"{form} .message", "200")
+    line, status, body = page.last_request()
+    assert '"Authorization: Bearer $TOKEN"' in line
+    assert execute(line, tmp_path, TOKEN=pair["token"]) == (200, json.loads(body))
+    page.click(".exchange[open] button", "Show secrets")
+    line, _, _ = page.last_request()
+    assert "$TOKEN" not in line
+    assert execute(line, tmp_path) == (200, json.loads(body))
+    page.click(".exchange[open] button", "Show secrets")
+    assert "$TOKEN" in page.last_request()[0]
+
+    form = page.open_route("PUT", "/api/users/me/password")
+    new, old = page.find(f"{form} [type=password]")
+    new.send_keys("new")
+    old.send_keys("wrong")
+    page.click(f"{form} button")
+    page.until(f"{form} .message.bad", "Not accepted")
+    line, _, _ = page.last_request()
+    assert execute(line, tmp_path, NEW_PASSWORD="new", PASSWORD=password) == (204, None)
+    service.log_in(SHELL, "new")
+
+    form = page.open_route("any", "/api/verify")
+    page.click(f"{form} option", "HEAD")
+    page.type(f"{form} input", f"a'b, {SHELL.split(maxsplit=1)[0]}")
+    page.click(f"{form} button")
+    page.until("#said", "ended")  # with the old password
+    assert list(tmp_path.iterdir()) == []
+
+
+# What it must never do
+
+
+def test_names_and_answers_are_shown_as_text(page: Shown, service: Server) -> None:
+    service.register(HOSTILE, PASSWORD)
+    page.log_in(HOSTILE)
+    assert page.texts("#state-name") == [HOSTILE]
+    assert page.texts("#me dd")[0] == HOSTILE
+    assert HOSTILE in page.texts("#token-payload .mono")
+    form = page.open_route("GET", "/api/resource")
+    page.click(f"{form} button")
+    page.until(f"{form} .message", "200")
+    assert json.loads(page.last_request()[2]) == {"data": f"Hello, {HOSTILE}!"}
+    assert page.find("img") == []
+
+
+def test_the_browser_runs_no_other_script_and_sends_nothing_elsewhere(
+    browser: Any, service: Server
+) -> None:
+    """By the policy: what the tests above count is seen, if there is any."""
+    page = Shown(browser, f"{service.address}/")
+    for script, directive in ATTACKS.items():
+        browser.execute_script("window.violations.length = 0")
+        browser.execute_script(f"{MAKE} try {{ {script} }} catch {{}}")
+        for _ in until_deadline():
+            if any(found.startswith(directive) for found in page.violations):
+                break
+    assert browser.title == "restauth: try the API"
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_can_be_used_by_all(browser: Any, service: Server, dark: bool, width: int) -> None:
+    """axe-core finds nothing, in each state of the page; and nothing is wider than the screen."""
+    (page,) = opened(browser, service.address, dark=dark, width=width)
+    assert page.faults() == []
+    page.submit("#log-in", username=NAME, password="wrong")
+    page.until("#log-in .message.bad", "Not accepted")
+    assert page.faults() == []
+    page.log_in()
+    page.click("#token summary")
+    for name in (
+        ("GET", "/api/sessions"),
+        ("PUT", "/api/users/me/password"),
+        ("any", "/api/verify"),
+    ):
+        page.open_route(*name)
+    assert page.faults() == []
+    if width == 320:
+        page.click("#wire > details > summary")
+        assert page.faults() == []
+        page.click("#wire > details > summary")
+    size = "const {scrollWidth, clientWidth} = document.documentElement;"
+    assert page.browser.execute_script(f"{size} return scrollWidth - clientWidth") == 0
+    page.click("#sessions-end")
+    assert page.faults() == []
+    page.click("#confirm button", "Cancel")
+
+
+def test_it_can_be_used_by_the_keyboard_alone(page: Shown) -> None:
+    def press(*keys: str) -> Any:
+        ActionChains(page.browser).send_keys(*keys).perform()
+        return page.browser.switch_to.active_element
+
+    assert press(Keys.TAB).text == "Skip to the content"
+    press(Keys.ENTER)
+    assert press(Keys.TAB).get_attribute("name") == "username"
+    press(NAME)
+    assert press(Keys.TAB).get_attribute("type") == "password"
+    press(PASSWORD, Keys.ENTER)
+    page.until("#state-name", NAME)
+    assert page.browser.switch_to.active_element.get_attribute("id") == "account-title"
+    assert press(Keys.TAB).text == "Routes"
+    refresh = press(Keys.TAB)
+    assert refresh.text == "Refresh"
+    style = "const {outlineStyle, outlineWidth} = getComputedStyle(arguments[0]);"
+    visible = f"{style} return `${{outlineStyle}} ${{outlineWidth}}`"
+    assert page.browser.execute_script(visible, refresh) == "solid 3px"
+    press(Keys.ENTER)
+    page.until("#token-said", "new token")
+
+
+# Where it is
+
+
+def test_it_works_under_a_prefix(browser: Any, tmp_path: Path) -> None:
+    command = (*RESTAUTH, "serve", "--listen=127.0.0.1:0", "--url-prefix=/auth")
+    with Server.start(tmp_path, *command) as server:
+        value = {"username": NAME, "password": PASSWORD}
+        assert server.request("POST", "/auth/api/users", value=value).status == 201
+        assert server.get("/auth").status == 404
+        for page in opened(browser, f"{server.address}/auth"):
+            assert page.texts("#origin") == [f"{server.address}/auth/"]
+            page.log_in()
+            line, _, _ = page.last_request()
+            assert line.endswith(f"{server.address}/auth/api/sessions")
+
+
+def test_it_works_when_the_address_has_a_password_and_a_query(
+    browser: Any, service: Server
+) -> None:
+    """A browser refuses to fetch an address with a password."""
+    address = service.address.replace("//", "//someone:secret@")
+    page = Shown(browser, f"{address}/?a=b#kept")
+    page.log_in()
+    assert "secret" not in page.last_request()[0]
+    assert page.violations == []
+
+
+def test_firefox_shows_it_too(service: Server, tmp_path: Path) -> None:
+    with Firefox.started(program("firefox-esr"), tmp_path) as firefox:
+        firefox.get(f"{service.address}/")
+        firefox.execute_script(WATCH)
+        wait_in(firefox, "document.querySelector('#routes-list .route') !== null")
+        firefox.execute_script(f"""
+            const {{username, password}} = document.querySelector("#log-in").elements;
+            username.value = {json.dumps(NAME)};
+            password.value = {json.dumps(PASSWORD)};
+            document.querySelector("#log-in").requestSubmit();""")
+        wait_in(firefox, "document.querySelector('#sessions-list .badge') !== null")
+        clock = firefox.execute_script("return document.querySelector('#clock').textContent")
+        assert re.fullmatch(r"10:00|9:\d\d", clock)
+        firefox.execute_script("document.querySelector('#refresh').click()")
+        wait_in(firefox, "document.querySelector('#token-said').textContent !== ''")
+        firefox.execute_script("document.querySelector('#log-out').click()")
+        wait_in(firefox, "document.querySelector('#said').textContent.includes('logged out')")
+        assert firefox.execute_script("return [window.violations.length, localStorage.length]") == [
+            *(0, 0)
+        ]
+
+
+def wait_in(firefox: Firefox, condition: str) -> None:
+    for _ in until_deadline():
+        if firefox.execute_script(f"return {condition}"):
+            return
