@@ -206,6 +206,7 @@ def test_every_counterpart_is_shown_with_the_version_that_is_run() -> None:
     assert all((ROOT / "tests/counterparts" / row[3].strip("`")).exists() for row in table)
     script = (ROOT / ".ci" / "run").read_text()
     assert "jose@" + dict(shown)["jose (Node 20)"] in script
+    assert "axe-core@" + dict(shown)["axe-core"] in script
 
 
 def test_every_threat_names_a_file_and_a_test_that_exist() -> None:

@@ -35,7 +35,11 @@ def _read() -> Response:
             script=_hash_of("script", text), style=_hash_of("style", text)
         ),
     }
-    headers = (("Content-Type", "text/html; charset=utf-8"),)
+    headers = (
+        ("Content-Type", "text/html; charset=utf-8"),
+        # The page that opens this one in a window gets no hold of it.
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+    )
     return Response(200, text.encode(), headers, tuple(policy.items()))
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def page(browser: Any, service: Server) -> Iterator[Shown]:
-    yield from opened(browser, service.address)
+    with opened(browser, service.address) as page:
+        yield page
 
 
+@contextmanager
 def opened(browser: Any, address: str, **screen: Any) -> Iterator[Shown]:
     """The page; at its end, nothing was refused and nothing is kept."""
     page = Shown(browser, f"{address}/", **screen)
@@ -259,7 +262,7 @@ def test_a_token_that_has_ended_is_refreshed_when_it_is_needed(
 ) -> None:
     with Server.start(tmp_path, token_duration="10") as server:
         server.register(NAME, PASSWORD)
-        for page in opened(browser, server.address):
+        with opened(browser, server.address) as page:
             page.log_in()
             page.until("#token-said", "has ended")
             page.click("#sessions-again")
@@ -468,29 +471,29 @@ def test_the_browser_runs_no_other_script_and_sends_nothing_elsewhere(
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_can_be_used_by_all(browser: Any, service: Server, dark: bool, width: int) -> None:
     """axe-core finds nothing, in each state of the page; and nothing is wider than the screen."""
-    (page,) = opened(browser, service.address, dark=dark, width=width)
-    assert page.faults() == []
-    page.submit("#log-in", username=NAME, password="wrong")
-    page.until("#log-in .message.bad", "Not accepted")
-    assert page.faults() == []
-    page.log_in()
-    page.click("#token summary")
-    for name in (
-        ("GET", "/api/sessions"),
-        ("PUT", "/api/users/me/password"),
-        ("any", "/api/verify"),
-    ):
-        page.open_route(*name)
-    assert page.faults() == []
-    if width == 320:
-        page.click("#wire > details > summary")
+    with opened(browser, service.address, dark=dark, width=width) as page:
         assert page.faults() == []
-        page.click("#wire > details > summary")
-    size = "const {scrollWidth, clientWidth} = document.documentElement;"
-    assert page.browser.execute_script(f"{size} return scrollWidth - clientWidth") == 0
-    page.click("#sessions-end")
-    assert page.faults() == []
-    page.click("#confirm button", "Cancel")
+        page.submit("#log-in", username=NAME, password="wrong")
+        page.until("#log-in .message.bad", "Not accepted")
+        assert page.faults() == []
+        page.log_in()
+        page.click("#token summary")
+        for name in (
+            ("GET", "/api/sessions"),
+            ("PUT", "/api/users/me/password"),
+            ("any", "/api/verify"),
+        ):
+            page.open_route(*name)
+        assert page.faults() == []
+        if width == 320:
+            page.click("#wire > details > summary")
+            assert page.faults() == []
+            page.click("#wire > details > summary")
+        size = "const {scrollWidth, clientWidth} = document.documentElement;"
+        assert page.browser.execute_script(f"{size} return scrollWidth - clientWidth") == 0
+        page.click("#sessions-end")
+        assert page.faults() == []
+        page.click("#confirm button", "Cancel")
 
 
 def test_it_can_be_used_by_the_keyboard_alone(page: Shown) -> None:
@@ -525,7 +528,7 @@ def test_it_works_under_a_prefix(browser: Any, tmp_path: Path) -> None:
         value = {"username": NAME, "password": PASSWORD}
         assert server.request("POST", "/auth/api/users", value=value).status == 201
         assert server.get("/auth").status == 404
-        for page in opened(browser, f"{server.address}/auth"):
+        with opened(browser, f"{server.address}/auth") as page:
             assert page.texts("#origin") == [f"{server.address}/auth/"]
             page.log_in()
             line, _, _ = page.last_request()

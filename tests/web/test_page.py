@@ -130,6 +130,7 @@ def test_the_page_has_the_other_headers_of_every_answer(page: Services) -> None:
     headers = client_of(page).get("/").headers
     others = {name: value for name, value in ALWAYS if name != "Content-Security-Policy"}
     assert others.items() <= dict(headers).items()
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert "Set-Cookie" not in headers
 
 
