@@ -48,7 +48,8 @@ MAX_BODY = 65_536
 PUBLIC = {"REMOTE_ADDR": "8.8.8.8"}  # globally routable: only such peers are counted as a whole
 FULL = 20  # rows of failures, where a test makes the table small
 REFRESH_LABEL = b"restauth refresh token, version 1"
-LEAKS = re.compile(r"Traceback|\.py\b|sqlite|bcrypt|password_hash", re.IGNORECASE)
+# A segment of a token may begin with "py" and go on.
+LEAKS = re.compile(r"Traceback|\.py(?![\w-])|sqlite|bcrypt|password_hash", re.IGNORECASE)
 
 Headers = Mapping[str, str] | None
 Members = Mapping[str, object]
