@@ -10,7 +10,7 @@ from restauth.core import one_time_codes
 from restauth.core.roles import changed
 from restauth.domain.audit import AuditLog, Event
 from restauth.errors import InvalidInput
-from restauth.records import OPERATOR, Invitation
+from restauth.records import OPERATOR, Client, Invitation
 from restauth.storage.store import Store
 
 
@@ -23,7 +23,10 @@ class Invitations:
         self._clock = clock
 
     def make(
-        self, roles: Iterable[str] = (), duration: int = one_time_codes.INVITATION_DURATION
+        self,
+        roles: Iterable[str] = (),
+        duration: int = one_time_codes.INVITATION_DURATION,
+        client: Client = OPERATOR,
     ) -> tuple[str, Invitation]:
         """A code that registers one user with these roles, within so many seconds; and what is
         stored of it. Raises UnacceptableRoles."""
@@ -31,7 +34,7 @@ class Invitations:
         invitation = Invitation(code.selector, changed((), roles, ()), now, now + duration)
         self._store.add_invitation(invitation, code.secret_digest)
         self._audit.record(
-            Event.INVITATION_MADE, OPERATOR, invitation=invitation.id, roles=invitation.roles
+            Event.INVITATION_MADE, client, invitation=invitation.id, roles=invitation.roles
         )
         return code.build(), invitation
 

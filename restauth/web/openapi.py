@@ -170,8 +170,15 @@ OPERATIONS: dict[Handler, Operation] = {
     operator_handlers.make_reset_code: Operation(
         "Make a code with which a user sets a password",
         201,
-        "ResetCode",
+        "Code",
         refusals=(errors.AccountLocked,),
+    ),
+    operator_handlers.invite_user: Operation(
+        "Make a code with which one person registers",
+        201,
+        "Code",
+        optional=("roles",),
+        refusals=(errors.UnacceptableRoles,),
     ),
 }
 PATH = "/api/openapi.json"  # its handler is in `routes`, which this file must not import
@@ -296,7 +303,7 @@ OPERATOR_SCHEMAS: dict[str, dict[str, Any]] = {
         password_blocked_at={**_TIME_OR_NULL, "description": "null: not blocked by failures"},
         sessions={**_COUNT, "description": "live ones"},
     ),
-    "ResetCode": _closed(code=_TEXT, expires_at=_TIME),
+    "Code": _closed(code=_TEXT, expires_at=_TIME),
 }
 # Each is there whenever it is listed, but for an optional one.
 HEADERS: dict[str, dict[str, Any]] = {
@@ -390,7 +397,7 @@ def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
         "security": _security(route.access),
         "responses": {str(operation.status): _success(operation), **_failures(route, settings)},
     }
-    if operation.members:
+    if operation.members or operation.optional:
         members = (*operation.members, *(("invitation",) if _is_invited(route, settings) else ()))
         described["requestBody"] = {
             "required": True,
@@ -475,7 +482,7 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
         yield errors.PasswordRequired
     if route.access is Access.ADMIN:
         yield errors.RoleRequired
-    if operation.members:
+    if operation.members or operation.optional:
         yield from (errors.LengthRequired, errors.BodyTooLarge, errors.UnsupportedMediaType)
     if settings.require_https and not route.is_open:
         yield errors.HttpsRequired

@@ -118,6 +118,15 @@ def make_reset_code(request: Request, services: Services, account: Account) -> R
     return json_response(201, shown)
 
 
+def invite_user(request: Request, services: Services) -> Response:
+    """POST /api/admin/invitations: make a code with which one person registers."""
+    body = request.json()
+    roles = member(body, "roles", list) if "roles" in body else ()
+    code, invitation = services.invitations.make(roles, client=request.operator)
+    shown = {"code": code, "expires_at": rfc3339.build(invitation.expires_at)}
+    return json_response(201, shown)
+
+
 @_on_account
 def delete_user(request: Request, services: Services, account: Account) -> Response:
     """DELETE /api/admin/users/{id}: delete the account and its sessions."""

@@ -25,6 +25,7 @@ OPERATORS = (
     Route("DELETE", f"{_USER}/lock", operator_handlers.unlock_user, Access.ADMIN),
     Route("DELETE", f"{_USER}/sessions", operator_handlers.end_user_sessions, Access.ADMIN),
     Route("POST", f"{_USER}/reset-code", operator_handlers.make_reset_code, Access.ADMIN),
+    Route("POST", "/api/admin/invitations", operator_handlers.invite_user, Access.ADMIN),
 )
 
 

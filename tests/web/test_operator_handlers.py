@@ -26,6 +26,7 @@ BODIES: dict[str, dict[str, Any]] = {
     f"POST {WHERE}": {"username": "ann", "password": "python"},
     f"PUT {WHERE}/{{id}}/username": {"username": "ann"},
     f"PUT {WHERE}/{{id}}/roles": {"roles": ["editor"]},
+    "POST /api/admin/invitations": {},
 }
 NAMES = [f"{route.method} {route.path}" for route in OPERATORS]
 ON_ONE = [name for name in NAMES if "{id}" in name]
@@ -389,6 +390,38 @@ def test_a_reset_code_sets_a_password_within_its_hour(
     client.get("/api/resource", headers=basic("miguel", "ruby"), status=200)
 
 
+def test_an_invitation_registers_one_user_with_its_roles_within_a_week(
+    make_services: ServicesFactory, client: webtest.TestApp
+) -> None:
+    where = "/api/admin/invitations"
+    made = client.post_json(where, {"roles": ["viewer", "editor"]}, headers=ROOT, status=201).json
+    assert made["expires_at"] == "2027-01-22T08:00:00Z"
+    plain = client.post_json(where, {}, headers=ROOT, status=201).json
+    invited = client_of(make_services(registration="invited"))
+    for name, code, roles in (
+        ("ann", made["code"], ["editor", "viewer"]),
+        ("bob", plain["code"], []),
+    ):
+        body = {"username": name, "password": "python", "invitation": code}
+        invited.post_json("/api/users", body, status=201)
+        assert invited.get("/api/users/me", headers=basic(name, "python")).json["roles"] == roles
+        invited.post_json("/api/users", {**body, "username": "carl"}, status=400)
+    for wrong in ("editor", [1], ["A"]):
+        client.post_json(where, {"roles": wrong}, headers=ROOT, status=400)
+
+
+def test_an_operator_adds_as_many_users_as_needed_from_one_address(
+    make_services: ServicesFactory, services: Services
+) -> None:
+    limited = make_services(admin_role="admin", peer_registrations=1)
+    client = client_of(limited, REMOTE_ADDR="9.9.9.9")
+    for name in ("ann", "bob", "carl"):
+        body = {"username": name, "password": "python"}
+        client.post_json(WHERE, body, headers=ROOT, status=201)
+    client.post_json("/api/users", {"username": "dan", "password": "python"}, status=201)
+    client.post_json("/api/users", {"username": "eve", "password": "python"}, status=429)
+
+
 def test_a_deleted_user_is_gone_and_the_id_is_never_given_again(
     client: webtest.TestApp, services: Services
 ) -> None:
@@ -440,6 +473,7 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
             services._resources.store.delete_user(3)
     ask(client, f"DELETE {WHERE}/{{id}}", 2, token, 204)
     head = {"time": BEGIN, "peer": CLIENT.peer, "by": 1}
+    made = services.invitations.list()[0].id
     assert events(caplog) == [
         {**head, "event": "registered", "user_id": 3},
         {**head, "event": "renamed", "user_id": 2},
@@ -448,6 +482,7 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
         {**head, "event": "unlocked", "user_id": 2},
         {**head, "event": "sessions_ended", "user_id": 2, "count": 0},
         {**head, "event": "reset_code_made", "user_id": 2},
+        {**head, "event": "invitation_made", "user_id": None, "invitation": made, "roles": []},
         {**head, "event": "deleted", "user_id": 2},
     ]
 
