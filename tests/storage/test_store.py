@@ -565,7 +565,8 @@ class StoreContract:
         assert store.add_session(REFRESHABLE, 1)
         begin(store, MIGUEL, "without")
         assert rotate(store, 0, NOW + 1, NOW + 3601)[0]
-        before, found = everything(engine), store.find_session(session_id, now)
+        before, live = everything(engine), store.list_sessions(1, now)
+        found = next((session for session in live if session.id == session_id), None)
         assert rotate(store, counter, now, END, session_id) == (was_current, found)
         assert everything(engine) == before
 
@@ -871,7 +872,7 @@ class StoreContract:
         ((counter, at),) = engine.read("SELECT refresh_counter, rotated_at FROM sessions", {})
         assert counter == 1
         assert engine.read("SELECT * FROM rotations", {}) == [("sid", at, 0)]
-        assert outcomes == [(True, store.find_session("sid", NOW))] * 8
+        assert outcomes == [(True, store.list_sessions(1, NOW)[0])] * 8
 
     def test_changes_at_once_are_all_made(
         self, engine: Engine, store: Store, together: Together
