@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from restauth import Service
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library
 from tests.processes import PATIENCE, Server
@@ -43,21 +44,25 @@ MAY_REFUSE = (
     "POST /api/password-resets",
     "GET /api/users/{id}",
     "DELETE /api/token",
+    "POST /api/admin/users",
+    "PUT /api/admin/users/{id}/username",
 )
 # What a tester who is a new user each time knows by chance at most: a secret or session of its own.
+OF_OPERATORS = "/api/admin/"
 OUT_OF_REACH = {
     "POST /api/token",
     "POST /api/password-resets",
     "DELETE /api/token",
     "DELETE /api/sessions/{sid}",
 }
+MAY_BE = ["2xx", 400, 401, 403, 404]
 TESTING = {
     "seed": 1,
     "generation": {"deterministic": True, "database": "none", "mode": "all", "max-examples": 5},
     "operations": [
         {
             "include-name": name,
-            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401]}},
+            "checks": {"positive_data_acceptance": {"expected-statuses": MAY_BE}},
         }
         for name in MAY_REFUSE
     ],
@@ -65,11 +70,26 @@ TESTING = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def server(directory: Path) -> Iterator[Server]:
     library("cryptography")
-    directory = tmp_path_factory.mktemp("service")
-    with Server.start(directory, sys.executable, "-c", CHEAP_SERVICE, **NO_THROTTLE) as server:
+    options = {**NO_THROTTLE, "admin_role": "admin"}
+    with Server.start(directory, sys.executable, "-c", CHEAP_SERVICE, **options) as server:
         yield server
+
+
+@pytest.fixture
+def service(server: Server, directory: Path) -> Iterator[Service]:
+    """On the same users."""
+    assert server.get(WHERE).status == 200
+    with Service(
+        database=directory / "restauth.db", key_file=directory / "restauth.keys"
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +109,19 @@ def test_a_validator_accepts_the_description(document: Any) -> None:
     library("openapi_spec_validator").validate(document)
 
 
-@pytest.mark.parametrize("caller", ["nobody", "users"])
+@pytest.mark.sqlite("the roles are given in the file of the server")
+@pytest.mark.parametrize("caller", ["nobody", "users", "operators"])
 def test_a_tester_finds_no_answer_that_is_not_described(
-    server: Server, document: Any, caller: str
+    server: Server, service: Service, document: Any, caller: str
 ) -> None:
     schemathesis = library("schemathesis")
     config = schemathesis.Config.from_dict({**TESTING, "base-url": server.address})
     schema = schemathesis.openapi.from_dict(document, config=config)
-    if caller == "users":
-        schema.auth(refresh_interval=None)(new_users(server))
+    if caller == "operators":
+        schema = schema.include(path_regex=f"^{OF_OPERATORS}")
+    if caller != "nobody":
+        roles = ["admin"] if caller == "operators" else []
+        schema.auth(refresh_interval=None)(new_users(server, service, roles))
     found, answered = [], set()
     for event in library("schemathesis.engine").from_schema(schema).execute():
         if hasattr(event, "value"):  # it could not go on
@@ -108,23 +132,25 @@ def test_a_tester_finds_no_answer_that_is_not_described(
                 case = event.recorder.cases[name].value
                 answered.add((f"{case.method} {case.path}", call.response.status_code))
     assert not found, "\n\n".join(found)
-    assert operations(document) <= {name for name, _ in answered}
+    asked = {name for name in operations(document) if caller != "operators" or OF_OPERATORS in name}
+    assert asked <= {name for name, _ in answered}
+    reached = {name for name, code in answered if code < 300}
     if caller == "users":
-        assert operations(document) - OUT_OF_REACH <= {
-            name for name, code in answered if code < 300
-        }
+        assert {name for name in asked if OF_OPERATORS not in name} - OUT_OF_REACH <= reached
+    if caller == "operators":  # of the ids, those that it tries may be of no user
+        assert {name for name in asked if "{id}" not in name} <= reached
 
 
-def new_users(server: Server) -> type:
-    """Each request is a new user's, since an operation may end the account; by password and, where
-    a token is good too, by either in turn."""
+def new_users(server: Server, service: Service, roles: list[str]) -> type:
+    """Each request is a new user's, who has these roles, since an operation may end the account; by
+    password and, where a token is good too, by either in turn."""
     numbers = count()
 
     class NewUser:
         def get(self, case: Any, context: Any) -> dict[str, str]:
             number = next(numbers)
-            username = f"user{number}"
-            server.register(username)
+            username = f"{'operator' if roles else 'user'}{number}"
+            service.set_roles(server.register(username), roles)
             takes_token = {"bearer": []} in case.operation.definition.raw["security"]
             if takes_token and number % 2:
                 return bearer(server.log_in(username))
