@@ -80,7 +80,7 @@ class LoginThrottle:
     @contextmanager
     def registration(self, client: Client) -> Iterator[int]:
         """Make an account within it. It is counted before, so that those at once are all counted,
-        and no more if an exception ends it.
+        and no more if an exception ends it. Those that an operator makes are not counted.
 
         Gives the seconds until the next one, 0 for none. Raises Throttled, before a write.
         """

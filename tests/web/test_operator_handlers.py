@@ -14,7 +14,7 @@ from restauth.records import MAX_ID
 from restauth.services import Services
 from restauth.testing import Clock
 from restauth.web.routes import OPERATORS, routes
-from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of
+from tests.conftest import CLIENT, PUBLIC_CLIENT, ServicesFactory, basic, bearer, client_of
 from tests.domain.actions import events
 from tests.web.conftest import PASSWORD, SPOOFED, Headers, call, code_of, token_of, total
 
@@ -533,3 +533,17 @@ def test_guesses_at_an_operators_password_are_throttled(make_services: ServicesF
     for _ in range(2):
         client.get(WHERE, headers=basic("root", "wrong"), status=401)
     assert code_of(client.get(WHERE, headers=ROOT, status=429)) == "throttled"
+
+
+def test_the_users_that_an_operator_adds_are_not_limited_by_the_address(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(admin_role="admin", peer_registrations=1)
+    services.accounts.register("root", "python", roles=["admin"])
+    client = client_of(services, REMOTE_ADDR=PUBLIC_CLIENT.peer)
+    for number in range(3):
+        body = {"username": f"user{number}", "password": "python"}
+        client.post_json(WHERE, body, headers=ROOT, status=201)
+    body = {"username": "ann", "password": "python"}
+    client.post_json("/api/users", body, status=201)
+    client.post_json("/api/users", {**body, "username": "bob"}, status=429)
