@@ -666,6 +666,16 @@ class StoreContract:
         assert len(session_ids(engine)) == 2
         assert "new" in session_ids(engine)
 
+    def test_expired_sessions_that_are_not_pruned_yet_take_no_place_of_live_ones(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "MAX_SESSIONS", 2)
+        monkeypatch.setattr(limits, "PRUNED_AT_ONCE", 0)
+        begin(store, MIGUEL, "live", now=NOW - 9)
+        assert store.add_session(session_of(MIGUEL, "expired", NOW - 5, NOW - 1), 1)
+        begin(store, MIGUEL, "new")
+        assert session_ids(engine) == {"live", "expired", "new"}
+
     def test_expired_sessions_are_pruned_a_few_at_each_login(
         self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
