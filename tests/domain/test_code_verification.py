@@ -49,7 +49,11 @@ def test_tries_are_counted_by_kind_and_selector(
     assert other.verify(CODE.build(), find, CLIENT) == (None, CODE.selector)
 
 
-@pytest.mark.parametrize("text", ["", "x", f"{'A' * 12}.{CODE.secret}", f"{CODE.build()} "])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", f"{'A' * 12}.{CODE.secret}", f"{CODE.build()} "],
+    ids=["empty", "x", "another selector", "blank"],
+)
 def test_for_any_other_text_there_is_one_answer_and_no_count(services: Services, text: str) -> None:
     for _ in range(10):
         with pytest.raises(UnusableCode):
