@@ -161,6 +161,10 @@ def test_the_life_of_an_account(
     assert operator("user", "end-sessions", NAME) == f"ended 1 sessions of {NAME}"
     miguel.expect(401, phone, laptop)
 
+    # The operator invites another person, and takes it back.
+    invitation = operator("user", "invite").partition(".")[0]
+    operator("user", "invitations", "--revoke", invitation)
+
     # The end, with a session and a reset code still alive, and guesses after it.
     phone, code = miguel.begin(), operator("user", "reset-code", NAME)
     if who_deletes == "owner":
