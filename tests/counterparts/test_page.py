@@ -19,7 +19,7 @@ from tests.conftest import basic, bearer
 from tests.counterparts import chromium
 from tests.counterparts.conftest import library, npm_package, program
 from tests.firefox import Firefox
-from tests.processes import PATIENCE, RESTAUTH, Server, until_deadline
+from tests.processes import PATIENCE, RESTAUTH, Server, run, until_deadline
 
 ActionChains = library("selenium.webdriver").ActionChains
 Keys = library("selenium.webdriver.common.keys").Keys
@@ -333,6 +333,128 @@ def test_a_service_that_is_gone_is_told(browser: Any, tmp_path: Path) -> None:
     page.submit("#log-in", username=NAME, password=PASSWORD)
     page.until("#log-in .message.bad", "The service did not answer.")
     assert page.texts(".exchange[open] > summary .badge") == ["no answer"]
+
+
+def test_an_invitation_is_asked_for_where_users_are_invited(browser: Any, tmp_path: Path) -> None:
+    with Server.start(tmp_path, registration="invited") as server:
+        server.get("/api/health")
+        code = run(tmp_path, "user", "invite").stdout.strip()
+        with opened(browser, server.address) as page:
+            page.submit("#register", username=NAME, password=PASSWORD, invitation="wrong")
+            page.until("#register .message.bad", "Unusable code")
+            assert "$INVITATION" in page.last_request()[0]
+            page.submit("#register", username=NAME, password=PASSWORD, invitation=code)
+            page.until("#register .message", "Registered")
+            page.log_in()
+
+
+# What an operator does
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with an operator, root, and with 25 more users."""
+    directory = tmp_path_factory.mktemp("operated")
+    with Server.start(
+        directory, admin_role="admin", bcrypt_rounds="10", username_pattern=ANY_NAME
+    ) as server:
+        server.register("root", PASSWORD)
+        assert run(directory, "user", "roles", "root", "+admin").returncode == 0
+        for number in range(25):
+            server.register(f"user{number:02}", PASSWORD)
+        yield server
+
+
+@pytest.fixture
+def operator(browser: Any, operated: Server) -> Iterator[Shown]:
+    with opened(browser, operated.address) as page:
+        page.log_in("root")
+        page.until("#users-list", "user00")
+        yield page
+
+
+def test_an_operator_sees_the_users_page_by_page_and_finds_them(operator: Shown) -> None:
+    assert len(operator.texts("#users-list li")) == 20
+    operator.click("#users-more")
+    operator.until("#users-list li", "user24")
+    assert len(operator.texts("#users-list li")) == 26
+    assert operator.texts("#users-more") == []
+    operator.submit("#users-find", prefix="USER1")
+    operator.until_gone("#users-list li:nth-child(11)")
+    names = [row.split("\n")[1] for row in operator.texts("#users-list li")]
+    assert names == [f"user{number}" for number in range(10, 20)]
+    operator.submit("#users-find", prefix="nobody")
+    operator.until("#users .message", "There is no such user.")
+
+
+def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> None:
+    operated.register("eve", PASSWORD)
+    token = operated.log_in("eve", PASSWORD)
+    operator.submit("#users-find", prefix="eve")
+    operator.until_gone("#users-list li:nth-child(2)")
+    operator.click("#users-list summary")
+    assert "Sessions\n1" in operator.until("#users-list .facts", "Sessions")
+
+    def change(text: str, said: str) -> None:
+        operator.click("#users-list .row button", text)
+        operator.until("#users > .message", f"eve: {said}")
+
+    change("End sessions", "all sessions have ended.")
+    assert operated.get("/api/resource", bearer(token)).status == 401
+    change("Lock", "locked.")
+    assert operated.get("/api/resource", basic("eve", PASSWORD)).status == 401
+    assert operator.texts("#users-list summary .badge") == ["locked"]
+    change("Unlock", "unlocked.")
+    assert operated.get("/api/resource", basic("eve", PASSWORD)).status == 200
+    assert operator.faults() == []
+
+    operator.submit("#users-list form:has([name=roles])", roles="NO ROLE")
+    operator.until("#users-list .message.bad", "Unacceptable roles")
+    operator.submit("#users-list form:has([name=roles])", roles="editor, viewer")
+    operator.until("#users > .message", "eve: the roles are set.")
+    assert operator.texts("#users-list summary .badge") == ["editor", "viewer"]
+    operator.submit("#users-list form:has([name=username])", username=HOSTILE)
+    operator.until("#users > .message", f"{HOSTILE}: this is the name now.")
+    me = operated.get("/api/users/me", basic(HOSTILE, PASSWORD)).json
+    assert (me["username"], me["roles"]) == (HOSTILE, ["editor", "viewer"])
+
+    operator.click("#users-list .row button", "Make a reset code")
+    (code,) = [operator.until("#code pre", ".")]
+    assert operator.texts(".exchange[open] button") == ["Copy", "Show secrets"]
+    operator.click(".exchange[open] button", "Show secrets")
+    assert code not in operator.last_request()[2]
+    value = {"code": code, "password": "new"}
+    assert operated.request("POST", "/api/password-resets", value=value).status == 204
+    operator.click("#code-done")
+    assert code not in operator.browser.page_source
+
+    operator.click("#users-list .row button", "Delete")
+    assert HOSTILE in operator.until("#confirm", "Delete this user?")
+    operator.click("#confirm button", "Delete")
+    operator.until("#users > .message", f"{HOSTILE} is deleted.")
+    assert operated.get("/api/resource", basic(HOSTILE, "new")).status == 401
+
+
+def test_an_operator_adds_a_user_and_is_refused_for_the_own_account(
+    operator: Shown, operated: Server
+) -> None:
+    operator.submit("#user-add", username="mary", password=PASSWORD, roles="editor")
+    operator.until("#user-add .message", "mary is added.")
+    assert operated.get("/api/users/me", basic("mary", PASSWORD)).json["roles"] == ["editor"]
+    operator.click("#users-list summary", "root")
+    operator.click("#users-list .row button", "Lock")
+    operator.until("#users-list .message.bad", "Own account")
+    assert operated.get("/api/resource", basic("root", PASSWORD)).status == 200
+
+
+def test_what_is_for_operators_is_shown_to_no_other_user(browser: Any, operated: Server) -> None:
+    for name, roles in (("jane", []), ("john", ["editor"])):
+        value = {"username": name, "password": PASSWORD, "roles": roles}
+        users = "/api/admin/users"
+        assert operated.request("POST", users, basic("root", PASSWORD), value).status == 201
+        with opened(browser, operated.address) as other:
+            other.log_in(name)
+            assert other.texts("#users") == []
 
 
 # Any route
