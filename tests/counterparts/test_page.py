@@ -670,6 +670,21 @@ def test_it_works_under_a_prefix(browser: Any, tmp_path: Path) -> None:
             assert line.endswith(f"{server.address}/auth/api/sessions")
 
 
+def test_over_plain_http_no_window_asks_for_the_password(browser: Any, service: Server) -> None:
+    """Nothing tells the service that a script asks: it challenges, and the browser is silent."""
+    address = service.address.replace("127.0.0.1", "site.test")
+    with opened(browser, address) as page:
+        page.submit("#log-in", username=NAME, password="wrong")
+        page.until("#log-in .message.bad", "Not accepted")
+        page.click(".exchange[open] button", "Copy")
+        page.until(".exchange[open] [role=status]", "Selected")  # a script has no clipboard there
+        selected = browser.execute_script("return getSelection().toString()")
+        assert selected == page.last_request()[0]
+        assert "Basic realm" in browser.execute_script(
+            "return document.querySelector('.exchange[open] .facts').textContent"
+        )
+
+
 def test_firefox_shows_it_too(service: Server, tmp_path: Path) -> None:
     with Firefox.started(program("firefox-esr"), tmp_path) as firefox:
         address = service.address.replace("//", "//someone:secret@")  # no script may fetch that
