@@ -32,6 +32,8 @@ from restauth.errors import (
     RestauthError,
     StoreUnavailable,
     Throttled,
+    TooManyKeys,
+    UnacceptableKey,
     UnacceptablePassword,
     UnacceptableRoles,
     UnacceptableUsername,
@@ -42,7 +44,7 @@ from restauth.errors import (
     UnusableStore,
     UsernameTaken,
 )
-from restauth.records import Account, IssuedTokens, User
+from restauth.records import Account, IssuedKey, IssuedTokens, User
 
 __all__ = [
     "Account",
@@ -51,12 +53,15 @@ __all__ = [
     "Busy",
     "Fault",
     "InvalidSetting",
+    "IssuedKey",
     "IssuedTokens",
     "Refusal",
     "RestauthError",
     "Service",
     "StoreUnavailable",
     "Throttled",
+    "TooManyKeys",
+    "UnacceptableKey",
     "UnacceptablePassword",
     "UnacceptableRoles",
     "UnacceptableUsername",

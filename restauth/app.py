@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from restauth import settings
 from restauth.core import authorization, peers
 from restauth.errors import BadCredentials, UnknownUser
-from restauth.records import OPERATOR, Account, Client, IssuedTokens, User
+from restauth.records import OPERATOR, Account, Client, IssuedKey, IssuedTokens, User
 from restauth.services import Services, build_stateless, start_services
 from restauth.settings import Settings, SettingsKeywords
 from restauth.web.app import App
@@ -123,7 +123,8 @@ class Service:
         self._services.accounts.set_password(self._find(user_id), password)
 
     def lock(self, user_id: int) -> None:
-        """Refuse every credential of the user; all sessions end. Raises UnknownUser."""
+        """Refuse every credential of the user; all sessions and API keys end. Raises
+        UnknownUser."""
         self._services.accounts.lock(self._find(user_id))
 
     def unlock(self, user_id: int) -> None:
@@ -138,6 +139,25 @@ class Service:
         """An access token for the user, without a password: it begins a session, as GET /api/token
         does. Raises UnknownUser, and BadCredentials when the account is locked."""
         return self._services.sessions.issue(self._find(user_id), OPERATOR)
+
+    def issue_key(
+        self,
+        user_id: int,
+        name: str,
+        *,
+        roles: Iterable[str] | None = None,
+        expires_in: int | None = None,
+    ) -> IssuedKey:
+        """An API key for the user, without a password. `roles` are some of the user's, None for all
+        of them, now and later; `expires_in` is in seconds, None for a key that never expires. Its
+        `text` is stored nowhere. Raises UnknownUser, UnacceptableKey, TooManyKeys, and
+        BadCredentials when the account is locked."""
+        account = self._find(user_id)
+        return self._services.api_keys.make(account, name, roles=roles, expires_in=expires_in)
+
+    def end_keys(self, user_id: int) -> int:
+        """End all API keys of the user. The number of them. Raises UnknownUser."""
+        return self._services.api_keys.end_all(self._find(user_id).id)
 
     def verify(self, authorization_header: str | None, *, peer: str = "") -> User | None:
         """The user of an Authorization header; None when it is missing, empty or of another scheme
@@ -180,7 +200,7 @@ class AuthMiddleware:
         compared by whole segments: "/static" opens /static and all below it; "/" is the front page
         alone.
     stateless: tokens are verified by the key ring (or a public JWK Set) alone, and no database is
-        opened: tokens are valid until they expire, and no password is accepted.
+        opened: tokens are valid until they expire, and no password and no API key is accepted.
 
     The flags may also be the texts `true` and `false`. The other keywords are settings, as for
     `Service`. Raises InvalidSetting, UnusableStore, UnusableKeyRing, UnusableFile,

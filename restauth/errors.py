@@ -80,6 +80,20 @@ class UnusableCode(Refusal):
     detail = "This code cannot be used: it is wrong, used or expired."
 
 
+class UnacceptableKey(Refusal):
+    """The name, the roles or the duration of a new API key are refused."""
+
+    code = "unacceptable_key"
+    detail = "This API key is not acceptable."
+
+
+class TooManyKeys(Refusal):
+    """The user has as many API keys as a user may have."""
+
+    code = "too_many_keys"
+    detail = "The user has too many API keys."
+
+
 class NoSession(Refusal):
     """A logout was asked for with a password, which belongs to no session."""
 
@@ -94,11 +108,18 @@ class BadCredentials(Refusal):
     detail = "Unauthorized Access"  # REST-auth's words: clients look for them
 
 
+class LoginRequired(Refusal):
+    """An API key was presented where only a token or the password is enough."""
+
+    code = "login_required"
+    detail = "An API key is not enough here: present a token or the password."
+
+
 class PasswordRequired(Refusal):
-    """A token was presented where only the password itself is enough."""
+    """A token or an API key was presented where only the password itself is enough."""
 
     code = "password_required"
-    detail = "A token is not enough here: present the password itself."
+    detail = "Neither a token nor an API key is enough here: present the password itself."
 
 
 class RoleRequired(Refusal):
@@ -280,6 +301,13 @@ class UnusableStore(Fault):
 
     code = "unusable_store"
     detail = "The database cannot be used."
+
+
+class UnknownKey(Fault):
+    """No API key has this prefix."""
+
+    code = "unknown_key"
+    detail = "There is no API key with this prefix: it has ended, or was never made here."
 
 
 class UnusableFile(Fault):

@@ -12,18 +12,22 @@ MAX_ID = 2**63 - 1  # ids go from 1 to this: what a store can hold
 ROLE_PATTERN = "[a-z][a-z0-9_-]{0,31}"  # of ASCII
 
 
+How = Literal["password", "token", "key"]  # which credential was verified
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """Who sent a request, verified: the value of `environ["restauth.user"]`.
 
-    `how` says what was verified. `session_id` is None when that was a password.
+    `how` says what was verified; `session_id` is None, but for a token. With an API key, `roles`
+    are those of the user that the key has too.
     """
 
     id: int
     username: str
     roles: tuple[str, ...] = ()
     session_id: str | None = None
-    how: Literal["password", "token"] = "password"
+    how: How = "password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,15 @@ class Account:
 class Overview:
     """What the operator is shown of an account, and never a client.
 
-    `sessions` is the number of its live sessions, and `last_login_at` says when a session last
-    began. `failures` is the number of failed logins in a row; when they have blocked the password,
-    `password_blocked_at` says since when.
+    `sessions` and `keys` are the numbers of its live sessions and API keys, and `last_login_at`
+    says when a session last began. `failures` is the number of failed logins in a row; when they
+    have blocked the password, `password_blocked_at` says since when.
     """
 
     account: Account
     last_login_at: int | None
     sessions: int
+    keys: int
     failures: int
     password_blocked_at: int | None
 
@@ -89,9 +94,34 @@ class Session(LiveSession):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One row of `api_keys`, with the name and the roles of its user.
+
+    `roles` is None for a key with all roles of its user, `expires_at` for a key that never expires.
+    `last_used_at` is the beginning of the hour of the last use, or None.
+    """
+
+    id: str
+    user_id: int
+    username: str
+    user_roles: tuple[str, ...]
+    name: str
+    roles: tuple[str, ...] | None
+    secret_digest: str = field(repr=False)
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The part of the key that may be shown: it finds the key, and proves nothing."""
+        return f"rak_{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A `User` and what proved it: the account whose password was verified, or the session of the
-    token. `proof` is None where a token was verified without a store."""
+    token. `proof` is None for an API key, and for a token that was verified without a store."""
 
     user: User
     proof: Account | LiveSession | None
@@ -131,6 +161,14 @@ class IssuedCode:
 
     code: str = field(repr=False)
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new API key. `text` is what a client presents: it is shown now, and never again."""
+
+    key: ApiKey
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from restauth.core.throttle import Throttle
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain import importer, password_rules
 from restauth.domain.accounts import Accounts
+from restauth.domain.api_keys import ApiKeys
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.authentication import Authentication
 from restauth.domain.collector import Collector
@@ -73,6 +74,7 @@ class Services:
     accounts: Accounts
     sessions: Sessions
     invitations: Invitations
+    api_keys: ApiKeys
     metrics: Metrics
     collector: Collector
     clock: Callable[[], int]
@@ -250,6 +252,7 @@ def build_services(
         accounts,
         sessions,
         Invitations(store, audit, clock),
+        ApiKeys(store, audit, clock),
         resources.metrics,
         Collector(resources.metrics, store, resources.limiter, keys, clock),
         clock,

@@ -66,7 +66,7 @@ def nobody_can_write(services: Services) -> Iterator[None]:
     database = services.settings.database
     if is_postgres(database):
         with closing(psycopg.connect(database)) as writer:
-            writer.execute("LOCK TABLE users, sessions, failures IN EXCLUSIVE MODE")
+            writer.execute("LOCK TABLE users, sessions, api_keys, failures IN EXCLUSIVE MODE")
             yield
         return
     with closing(connect(database)) as writer:

@@ -22,6 +22,7 @@ from restauth.errors import (
     BadCredentials,
     InvalidSetting,
     Throttled,
+    UnacceptableKey,
     UnacceptablePassword,
     UnacceptableRoles,
     UnacceptableUsername,
@@ -302,8 +303,13 @@ def test_what_is_wrong_changes_nothing(service: Service) -> None:
         lambda service: service.unlock(2),
         lambda service: service.delete(2),
         lambda service: service.issue_token(2),
+        lambda service: service.issue_key(2, "ci"),
+        lambda service: service.end_keys(2),
     ],
-    ids=["set_roles", "set_password", "lock", "unlock", "delete", "issue_token"],
+    ids=[
+        *("set_roles", "set_password", "lock", "unlock", "delete", "issue_token"),
+        *("issue_key", "end_keys"),
+    ],
 )
 def test_an_unknown_user_is_an_error(service: Service, call: Callable[[Service], object]) -> None:
     with pytest.raises(UnknownUser):
@@ -315,8 +321,10 @@ def test_the_audit_log_says_who_has_done_it(
 ) -> None:
     caplog.set_level("INFO", "restauth.audit")
     service.issue_token(1)
+    service.issue_key(1, "ci")
+    service.end_keys(1)
     service.lock(1)
-    assert [record.getMessage().count('"peer": "operator"') for record in caplog.records] == [1, 1]
+    assert [record.getMessage().count('"peer": "operator"') for record in caplog.records] == [1] * 4
 
 
 # Credentials
@@ -335,6 +343,33 @@ def test_an_authorization_header_is_verified(service: Service) -> None:
     for wrong in ("Basic", "Bearer a.b.c", "ada:python", WRONG["Authorization"]):
         with pytest.raises(BadCredentials):
             service.verify(wrong)
+
+
+def test_an_api_key_is_issued_verified_and_ended(service: Service, clock: Clock) -> None:
+    service.set_roles(1, ["editor", "viewer"])
+    issued = service.issue_key(1, "ci", roles=["viewer"], expires_in=60)
+    assert service.verify(f"Bearer {issued.text}") == User(1, NAME, ("viewer",), None, "key")
+    assert (issued.key.name, issued.key.expires_at) == ("ci", clock.now + 60)
+    assert issued.text not in repr(issued)
+    every = service.issue_key(1, "every").text
+    assert getattr(service.verify(f"Bearer {every}"), "roles", None) == ("editor", "viewer")
+    with pytest.raises(UnacceptableKey):
+        service.issue_key(1, "ci", roles=["admin"])
+    assert service.end_keys(1) == 2
+    with pytest.raises(BadCredentials):
+        service.verify(f"Bearer {every}")
+    service.lock(1)
+    with pytest.raises(BadCredentials):
+        service.issue_key(1, "ci")
+
+
+def test_a_guard_takes_api_keys_unless_it_has_no_store(service: Service, files: Any) -> None:
+    text = service.issue_key(1, "ci").text
+    for headers in (bearer(text), basic(text, ""), basic(NAME, text)):
+        assert status_of(service.guard(page, role="editor"), headers) == 200
+        assert status_of(service.guard(page, role="admin"), headers) == 403
+        assert status_of(AuthMiddleware(page, **files), headers) == 200
+        assert status_of(service.guard(page, stateless=True), headers) == 401
 
 
 def test_a_peer_that_guesses_is_throttled(files: Any) -> None:

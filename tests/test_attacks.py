@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import time
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
@@ -121,6 +122,10 @@ class Target:
         """Both tokens of a new session."""
         pair: dict[str, str] = self.post("/api/sessions", basic(username, password)).json
         return pair
+
+    def make_key(self, headers: Headers = OWN, **members: object) -> str:
+        """A new API key."""
+        return str(self.post("/api/keys", headers, **{"name": "ci", **members}).json["key"])
 
     def refresh(self, refresh_token: str) -> Any:
         return self.post("/api/token", refresh_token=refresh_token)
@@ -443,6 +448,189 @@ def test_a_stolen_refresh_token_is_found_out(
         caplog.clear()
 
 
+# API keys
+
+
+def key_text(key_id: str, secret: str) -> str:
+    """An API key as anyone can write it down, with its checksum."""
+    text = f"rak_{key_id}_{secret}"
+    return f"{text}{crc32(text.encode()):08x}"
+
+
+def halves(key: str) -> tuple[str, str]:
+    """The id and the secret."""
+    _, key_id, rest = key.split("_")
+    return key_id, rest[:40]
+
+
+def presented(key: str, username: str = NAME) -> list[dict[str, str]]:
+    """The three ways to present an API key."""
+    return [bearer(key), basic(key, "x"), basic(username, key)]
+
+
+def test_an_api_key_works_in_one_spelling_alone(target: Target) -> None:
+    key = target.make_key()
+    key_id, secret = halves(key)
+    other_id, other_secret = halves(target.make_key())
+    assert key_text(key_id, secret) == key  # forging would work
+    for forged in (
+        *(key_text(key_id, other_secret), key_text(other_id, secret), key_text("0" * 20, secret)),
+        *(key_text(key_id, "0" * 40), key_text(key_id, sha256(secret.encode()).hexdigest()[:40])),
+        *(key[:-1] + other for other in "0123456789abcdef" if other != key[-1]),
+        *(key.replace("rak_", "RAK_"), key[4:], key + key[-1], key[:-1], f"{key}={key}"),
+        *(f"rak_{key_id}", f"rak_{key_id}_", key.upper()),
+    ):
+        assert target.refuses(forged), forged
+        assert target.status(basic(NAME, forged)) in (401, 429), forged
+    assert {target.status(headers) for headers in presented(key)} == {200}
+
+
+def test_all_that_is_wrong_with_an_api_key_gets_one_answer_and_costs_no_hash(
+    target: Target, watchers: Watchers, clock: Clock
+) -> None:
+    """And the same one as a token; and no guess counts: there are too many keys to find one."""
+    target.accounts.register("locked", "another")
+    locked, expired = target.make_key(basic("locked", "another")), target.make_key(expires_in=1)
+    ended, live = target.make_key(), target.make_key()
+    target.services.api_keys.end(target.user_id, halves(ended)[0])
+    target.accounts.lock(target.accounts.find_by_name("locked"))
+    clock.advance(1)
+    work: list[int] = []
+    watchers[:] = [work.append]
+    wrong = [
+        key_text("0" * 20, "0" * 40),
+        key_text(halves(live)[0], "0" * 40),
+        *(locked, expired, ended, live[:-1] + ("0" if live[-1] != "0" else "1")),
+    ]
+    seen = [
+        {
+            (answer.status, answer.text, str(answer.headerlist))
+            for text in [*wrong, *more] * 4
+            for answer in [target.send("GET", "/api/resource", headers=present(text))]
+        }
+        for present, more in (
+            (bearer, ["a.b.c"]),
+            (lambda text: basic(text, "x"), [f"{target.token}x"]),
+            (partial(basic, NAME), []),
+            (partial(basic, "locked"), [live]),
+            (partial(basic, "nobody"), [live]),
+        )
+    ]
+    assert [len(answers) for answers in seen] == [1] * 5
+    assert seen[1] == seen[2] == seen[3] == seen[4]
+    assert work == []
+    assert failures(target) == []
+    assert target.status(bearer(live)) == 200
+
+
+def test_an_api_key_does_not_become_another_credential(target: Target) -> None:
+    """A leaked key gives no session, no key, and not the account; nor does it learn of others."""
+    key = target.make_key()
+    key_id, secret = halves(key)
+    for headers in presented(key):
+        for method, path, code in (
+            ("POST", "/api/keys", "password_required"),
+            ("POST", "/api/sessions", "password_required"),
+            ("PUT", "/api/users/me/password", "password_required"),
+            ("DELETE", "/api/users/me", "password_required"),
+            ("GET", "/api/token", "login_required"),
+            ("HEAD", "/api/token", ""),
+            ("DELETE", "/api/token", "login_required"),
+            ("GET", "/api/sessions", "login_required"),
+            ("DELETE", "/api/sessions", "login_required"),
+            ("DELETE", "/api/sessions/" + "A" * 22, "login_required"),
+            ("GET", "/api/keys", "login_required"),
+            ("DELETE", "/api/keys", "login_required"),
+            ("DELETE", f"/api/keys/{key_id}", "login_required"),
+        ):
+            body = b'{"name": "more", "password": "new"}' if method in ("POST", "PUT") else b""
+            answer = target.send(method, path, body, JSON | headers)
+            assert answer.status_int == 403, (method, path)
+            assert not code or answer.json["type"].endswith(code)
+    for text in (key, secret, f"rak_{key_id}"):
+        assert target.refresh(text).status_int == 401
+        assert target.reset(text) == 400
+    # Nor does it become a password, which a login would not take for one.
+    assert target.post("/api/users", username="mallory", password=key).status_int == 400
+    assert len(target.services.api_keys.list(target.user_id)) == 1
+
+
+def test_an_api_key_is_not_accepted_beside_the_name_of_another(target: Target) -> None:
+    target.accounts.register("susan", "another")
+    key = target.make_key()
+    for other in ("susan", "nobody", f"{NAME} ", "a.b.c" * 20, target.token[:-1]):
+        assert target.status(basic(other, key)) == 401
+    answer = target.send("GET", "/api/users/me", headers=basic(NAME.upper(), key))
+    assert answer.json["username"] == NAME
+
+
+@pytest.mark.parametrize("end", ["lock", "deletion", "end", "end_all"])
+def test_an_ended_api_key_is_dead_in_every_process_at_once(
+    make_services: ServicesFactory, target: Target, end: str
+) -> None:
+    target.accounts.register("susan", "another")
+    susan, other = basic("susan", "another"), client_of(make_services())
+    key = target.make_key(susan)
+    account = target.accounts.find_by_name("susan")
+    for headers in presented(key, "susan"):
+        other.get("/api/resource", headers=headers, status=200)
+    match end:
+        case "lock":
+            target.accounts.lock(account)
+            target.accounts.unlock(account)  # which brings no key back
+        case "deletion":
+            target.send("DELETE", "/api/users/me", headers=susan)
+            target.accounts.register("susan", "another")
+        case "end":
+            target.send("DELETE", f"/api/keys/{halves(key)[0]}", headers=susan)
+        case "end_all":
+            target.send("DELETE", "/api/keys", headers=susan)
+    for headers in presented(key, "susan"):
+        other.get("/api/resource", headers=headers, status=401)
+
+
+def test_a_role_that_was_taken_away_is_gone_from_api_keys(target: Target) -> None:
+    miguel = target.accounts.find(target.user_id)
+    target.accounts.set_roles(miguel, ["admin", "editor"])
+    keys = [target.make_key(), target.make_key(roles=["admin", "editor"])]
+    target.accounts.set_roles(miguel, ["editor"])
+    for key in keys:
+        answer = target.send("GET", "/api/verify?role=admin", headers=bearer(key))
+        assert answer.status_int == 403
+        assert target.send("GET", "/api/users/me", headers=bearer(key)).json["roles"] == ["editor"]
+    for roles in (["admin"], ["editor", "admin"]):
+        refused = target.post("/api/keys", OWN, name="more", roles=roles)
+        assert refused.status_int == 400
+
+
+def test_nobody_reaches_anothers_api_keys(target: Target) -> None:
+    target.accounts.register("susan", "another")
+    key = target.make_key(basic("susan", "another"))
+    key_id, _ = halves(key)
+    for headers in (bearer(target.token), OWN):
+        answer = target.send("DELETE", f"/api/keys/{key_id}", headers=headers)
+        unknown = target.send("DELETE", "/api/keys/" + "0" * 20, headers=headers)
+        assert (answer.status_int, answer.body) == (404, unknown.body)
+        assert target.send("GET", "/api/keys?user_id=2", headers=headers).json == {"keys": []}
+        assert target.send("GET", f"/api/keys/{key_id}", headers=headers).status_int == 405
+        target.send("DELETE", "/api/keys", headers=headers)
+    assert target.status(bearer(key)) == 200
+    own = target.make_key(user_id=2, id=key_id, key=key, username="susan", how="password")
+    assert target.send("GET", "/api/users/me", headers=bearer(own)).json["username"] == NAME
+
+
+def test_a_stolen_database_holds_no_api_key(target: Target) -> None:
+    key = target.make_key()
+    key_id, secret = halves(key)
+    assert target.status(bearer(key)) == 200
+    rows = target.services._resources.engine.read("SELECT * FROM api_keys", {})
+    digest = sha256(secret.encode()).hexdigest()
+    assert {key_id, digest} <= set(rows[0])
+    assert not re.search(f"{secret}|{key[-8:]}", repr(rows))
+    for stolen in (digest[:40], digest[-40:], digest):
+        assert target.refuses(key_text(key_id, stolen))
+
+
 # What is another's
 
 
@@ -704,11 +892,17 @@ def test_the_log_has_no_secret_and_no_name_that_nobody_has(
         target.guesses(typed)
         target.reset(nearly, typed)
     target.status({**basic(NAME, typed), "User-Agent": "a\x1bb"})
+    key = target.make_key()
+    for text in (key, key_text(halves(key)[0], "0" * 40), f"{key}x"):
+        for headers in presented(text):
+            target.status(headers)
+    target.send("GET", "/api/keys", headers=bearer(key))
+    target.send("DELETE", "/api/keys", headers=OWN)
     events = {json.loads(record.getMessage())["event"] for record in caplog.records}
-    assert events >= {"login_failed", "throttled", "reset_failed"}
+    assert events >= {"login_failed", "throttled", "reset_failed", "api_key_made"}
     tokens = [each[name] for each in (pair, refreshed) for name in ("token", "refresh_token")]
     codes = [part for each in (code, nearly) for part in (each, each.split(".")[1])]
-    for secret in (typed, PASSWORD, NAME, target.token, *codes, *tokens):
+    for secret in (typed, PASSWORD, NAME, target.token, *codes, *tokens, *halves(key)[1:]):
         assert secret not in caplog.text
 
 

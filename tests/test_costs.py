@@ -39,6 +39,14 @@ def token(client: webtest.TestApp, user: dict[str, str]) -> dict[str, str]:
     return header
 
 
+@pytest.fixture
+def key(client: webtest.TestApp, user: dict[str, str]) -> str:
+    """An API key, which was used once in this hour."""
+    text = client.post_json("/api/keys", {"name": "ci"}, headers=user).json["key"]
+    client.get(RESOURCE, headers=bearer(text))
+    return str(text)
+
+
 @contextmanager
 def statements(services: Services) -> Iterator[list[str]]:
     """All SQL that runs within the `with`, on the connections that are open."""
@@ -105,3 +113,16 @@ def test_a_token_takes_few_calls(client: webtest.TestApp, token: dict[str, str])
     finally:
         sys.setprofile(None)
     assert len(calls) <= MAX_CALLS, calls
+
+
+@pytest.mark.sqlite("it counts statements of SQLite")
+def test_an_api_key_costs_one_statement_and_a_damaged_one_none(
+    client: webtest.TestApp, services: Services, key: str, work: list[int]
+) -> None:
+    damaged = key[:-1] + ("0" if key[-1] != "0" else "1")
+    work.clear()
+    for text, status, number in ((key, 200, 1), (damaged, 401, 0)):
+        for headers in (bearer(text), basic(text, ""), basic("miguel", text)):
+            with statements(services) as found:
+                client.get(RESOURCE, headers=headers, status=status)
+            assert (len(found), work) == (number, [])

@@ -17,7 +17,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "settings": ("settings",),
     "core": (
         "core.json_text", "core.base64url", "core.rfc3339", "core.repetition",
-        "core.session_ids", "core.names", "core.username_policy",
+        "core.session_ids", "core.api_keys", "core.names", "core.username_policy",
         "core.authorization", "core.passwords", "core.recent", "core.fair_queue",
         "core.hash_limiter", "core.credential_cache",
         "core.peers", "core.throttle", "core.roles", "core.one_time_codes", "core.sha_crypt",
@@ -39,7 +39,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "domain.metrics", "domain.audit", "domain.resources", "domain.keys", "domain.remote_keys",
         "domain.throttling", "domain.code_verification", "domain.password_rules",
         "domain.authentication", "domain.identification", "domain.metered", "domain.collector",
-        "domain.sessions", "domain.invitations", "domain.accounts", "domain.importer",
+        "domain.sessions", "domain.api_keys", "domain.invitations", "domain.accounts",
+        "domain.importer",
     ),
     "services": ("services",),
     "web": (

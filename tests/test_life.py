@@ -77,6 +77,10 @@ class Person:
         pair: dict[str, str] = self.ask(201, "POST /api/sessions").json
         return pair
 
+    def make_key(self) -> dict[str, str]:
+        key: dict[str, str] = self.ask(201, "POST /api/keys", name="ci").json
+        return key
+
     def refresh(self, pair: dict[str, str], status: int = 200) -> dict[str, str]:
         members = {"refresh_token": pair["refresh_token"]}
         answer: dict[str, str] = self.ask(status, "POST /api/token", {}, **members).json
@@ -125,10 +129,13 @@ def test_the_life_of_an_account(
     miguel.expect(401, stolen, phone)
     miguel.expect(200, laptop)
 
-    # A new password ends what the old one began.
-    phone = miguel.begin()
-    miguel.ask(204, "PUT /api/users/me/password", password="ruby")
+    # A new password ends what the old one began, but for a key of a script; one is given up.
+    phone, script, unused = miguel.begin(), miguel.make_key(), miguel.make_key()
+    miguel.ask(204, f"DELETE /api/keys/{unused['id']}", bearer(phone["token"]))
+    changed = miguel.ask(204, "PUT /api/users/me/password", password="ruby")
+    assert changed.headers["Live-API-Keys"] == "1"
     miguel.expect(401, phone, laptop)
+    miguel.ask(401, f"GET {RESOURCE}", bearer(unused["key"]))
     miguel.ask(401, f"GET {RESOURCE}")
     miguel.password = "ruby"
     phone = miguel.begin()
@@ -138,6 +145,7 @@ def test_the_life_of_an_account(
         miguel.ask(401, f"GET {RESOURCE}", basic(NAME, guess))
     miguel.ask(429, f"GET {RESOURCE}")
     miguel.expect(200, phone)
+    miguel.ask(200, f"GET {RESOURCE}", basic(NAME, script["key"]))
     code = operator("user", "reset-code", NAME)
     miguel.ask(400, "POST /api/password-resets", {}, code=code[:-1] + "!", password="perl")
     miguel.ask(204, "POST /api/password-resets", {}, code=code, password="perl")
@@ -149,10 +157,15 @@ def test_the_life_of_an_account(
     # Locked, unlocked; and out everywhere, once by the owner and once by the operator.
     operator("user", "lock", NAME)
     miguel.expect(401, phone)
+    miguel.ask(401, f"GET {RESOURCE}", bearer(script["key"]))
     miguel.refresh(phone, 401)
     miguel.ask(401, f"GET {RESOURCE}")
     operator("user", "unlock", NAME)
     miguel.expect(401, phone)
+    miguel.ask(401, f"GET {RESOURCE}", bearer(script["key"]))
+    leaked, script = miguel.make_key(), miguel.make_key()
+    assert NAME in operator("user", "find-key", leaked["prefix"], "--revoke")
+    miguel.ask(401, f"GET {RESOURCE}", bearer(leaked["key"]))
     phone, laptop = miguel.begin(), miguel.begin()
     miguel.ask(204, "DELETE /api/token", bearer(phone["token"]))
     miguel.expect(200, laptop)
@@ -160,12 +173,16 @@ def test_the_life_of_an_account(
     laptop = miguel.begin()
     assert operator("user", "end-sessions", NAME) == f"ended 1 sessions of {NAME}"
     miguel.expect(401, phone, laptop)
+    miguel.ask(200, f"GET {RESOURCE}", bearer(script["key"]))
+    assert operator("user", "end-keys", NAME) == f"ended 1 API keys of {NAME}"
+    miguel.ask(401, f"GET {RESOURCE}", bearer(script["key"]))
 
     # The operator invites another person, and takes it back.
     invitation = operator("user", "invite").partition(".")[0]
     operator("user", "invitations", "--revoke", invitation)
 
-    # The end, with a session and a reset code still alive, and guesses after it.
+    # The end, with a session, a key and a reset code still alive, and guesses after it.
+    script = miguel.make_key()
     phone, code = miguel.begin(), operator("user", "reset-code", NAME)
     if who_deletes == "owner":
         miguel.ask(204, "DELETE /api/users/me")
@@ -182,7 +199,10 @@ def test_the_life_of_an_account(
     me = namesake.ask(200, "GET /api/users/me").json  # the guesses are not counted against him
     assert (me["id"], me["username"], me["roles"]) == (2, NAME, [])
     assert namesake.ask(200, "GET /api/sessions").json == {"sessions": []}
+    assert namesake.ask(200, "GET /api/keys").json == {"keys": []}
     miguel.expect(401, stolen, phone, laptop)
+    miguel.ask(401, f"GET {RESOURCE}", bearer(script["key"]))
+    miguel.ask(401, f"GET {RESOURCE}", basic(NAME, script["key"]))
     miguel.refresh(phone, 401)
     miguel.ask(401, f"GET {RESOURCE}")
     miguel.ask(400, "POST /api/password-resets", {}, code=code, password="perl")

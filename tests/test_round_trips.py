@@ -32,6 +32,9 @@ def requests_of(client: webtest.TestApp, name: str) -> Requests:
     pair = client.post("/api/sessions", headers=password, status=201).json
     token = bearer(pair["token"])
     yield "a token", lambda: client.get("/api/resource", headers=token, status=200)
+    key = client.post_json("/api/keys", {"name": "ci"}, headers=password).json["key"]
+    client.get("/api/resource", headers=bearer(key), status=200)  # it is noted once an hour
+    yield "an API key", lambda: client.get("/api/resource", headers=bearer(key), status=200)
     yield (
         "a refresh",
         lambda: client.post_json(

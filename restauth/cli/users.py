@@ -14,7 +14,7 @@ from restauth.cli.output import Cell, print_record, print_table, printable, rema
 from restauth.core import passwords, rfc3339
 from restauth.core.one_time_codes import INVITATION_DURATION, MAX_INVITATION_DURATION
 from restauth.errors import InvalidInput, UnacceptablePassword, UnknownUser
-from restauth.records import MAX_ID, Account
+from restauth.records import MAX_ID, Account, ApiKey
 from restauth.services import Services
 from restauth.web import representations
 
@@ -25,7 +25,8 @@ LISTED = (
     *("id", "username", "created_at", "locked_at"),
     *("failures", "password_blocked_at", "roles"),
 )
-USE = ("last_login_at", "sessions")
+USE = ("last_login_at", "sessions", "keys")
+KEY = ("id", "prefix", "name", "roles", "created_at", "expires_at", "last_used_at")
 SESSION = ("id", "created_at", "last_used_at", "expires_at", "peer", "user_agent")
 
 
@@ -49,7 +50,7 @@ def add_commands(commands: Commands) -> None:
     listing.add_argument("--locked", action="store_true", help="only those that are locked")
     add_command(user, "show", _show, "show one user", "NAME", json=True)
     add_command(user, "sessions", _sessions, "list the live sessions of a user", "NAME", json=True)
-    add_command(user, "lock", _lock, "refuse all credentials; all sessions of the user end", "NAME")
+    add_command(user, "lock", _lock, "refuse all credentials; sessions and API keys end", "NAME")
     add_command(user, "unlock", _unlock, "accept the password again, forget its failures", "NAME")
     delete = add_command(user, "delete", _delete, "delete the account and its sessions", "NAME")
     delete.add_argument("--yes", action="store_true", help="do not ask")
@@ -74,6 +75,12 @@ def add_commands(commands: Commands) -> None:
     )
     invitations.add_argument("--revoke", metavar="ID", help="let this one register no one")
     add_command(user, "end-sessions", _end_sessions, "end all sessions of the user", "NAME")
+    add_command(user, "keys", _keys, "list the API keys of the user", "NAME", json=True)
+    add_command(user, "end-keys", _end_keys, "end all API keys of the user", "NAME")
+    find_key = add_command(
+        user, "find-key", _find_key, "show whose API key has this prefix", "PREFIX", json=True
+    )
+    find_key.add_argument("--revoke", action="store_true", help="end the key")
 
 
 def _add(arguments: Arguments) -> int:
@@ -87,8 +94,10 @@ def _add(arguments: Arguments) -> int:
 def _passwd(arguments: Arguments) -> int:
     with open_services() as services:
         account = _find(services, arguments)
-        services.accounts.set_password(account, _read_password(arguments))
+        count = services.accounts.set_password(account, _read_password(arguments))
     say(f"changed the password of {account.username}; all sessions have ended")
+    if count:
+        remark(f"{count} API keys live on: restauth user end-keys ends them")
     return 0
 
 
@@ -140,7 +149,7 @@ def _lock(arguments: Arguments) -> int:
     with open_services() as services:
         account = _find(services, arguments)
         services.accounts.lock(account)
-    say(f"locked {account.username}; all sessions have ended")
+    say(f"locked {account.username}; all sessions and API keys have ended")
     return 0
 
 
@@ -222,6 +231,40 @@ def _end_sessions(arguments: Arguments) -> int:
         count = services.sessions.end_all(account.id)
     say(f"ended {count} sessions of {account.username}")
     return 0
+
+
+def _keys(arguments: Arguments) -> int:
+    with open_services() as services:
+        keys = services.api_keys.list(_find(services, arguments).id)
+    print_table(arguments.json, KEY, (_key_row(arguments, key) for key in keys))
+    return 0
+
+
+def _end_keys(arguments: Arguments) -> int:
+    with open_services() as services:
+        account = _find(services, arguments)
+        count = services.api_keys.end_all(account.id)
+    say(f"ended {count} API keys of {account.username}")
+    return 0
+
+
+def _find_key(arguments: Arguments) -> int:
+    with open_services() as services:
+        key = services.api_keys.find(arguments.prefix)
+        if arguments.revoke:
+            services.api_keys.end(key.user_id, key.id)
+    row = (key.user_id, key.username, *_key_row(arguments, key))
+    print_table(arguments.json, ("user_id", "username", *KEY), [row])
+    if arguments.revoke:
+        remark(f"ended {key.prefix}")
+    return 0
+
+
+def _key_row(arguments: Arguments, key: ApiKey) -> tuple[Cell, ...]:
+    shown = representations.key(key)
+    if key.roles is None and not arguments.json:
+        shown["roles"] = "*"  # all roles of the user; a key without roles has "-"
+    return tuple(shown[name] for name in KEY)
 
 
 def _find(services: Services, arguments: Arguments) -> Account:

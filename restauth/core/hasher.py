@@ -44,11 +44,8 @@ class Hasher:
         """
         stored = candidate.password_hash if candidate else None
         old = self.find_old(stored or "")
-        is_match, spent = (
-            self._pace.matches(password, stored)
-            if old is None
-            else self._pace.matches_old(password, old)
-        )
+        pace = self._pace
+        is_match, spent = pace.matches_old(password, old) if old else pace.matches(password, stored)
         passwords.burn_rounds(self._rounds - spent)
         if candidate is None or not is_match:
             raise PasswordMismatch
@@ -61,17 +58,12 @@ class Hasher:
     def find_old(self, password_hash: str) -> old_hashes.OldHash | None:
         """The hash, if it has an older form that is accepted here."""
         old = old_hashes.parse(password_hash)
-        return old if old is not None and self.accepts(old) else None
-
-    def accepts(self, old: old_hashes.OldHash) -> bool:
-        """Whether a user with such a hash can log in here."""
-        return self._reads_sha_crypt or not old.kind.endswith("-crypt")
+        is_refused = old and old.kind.endswith("-crypt") and not self._reads_sha_crypt
+        return None if is_refused else old
 
     def calibrate(self, password_hashes: Iterable[str]) -> None:
         """Measure the old hashes that logins may meet: the slowest sets the work of all logins."""
-        for password_hash in password_hashes:
-            old = self.find_old(password_hash)
-            if old is not None:
-                rounds = self._pace.measure(old)
-                with self._lock:
-                    self._rounds = max(self._rounds, rounds)
+        for old in filter(None, map(self.find_old, password_hashes)):
+            rounds = self._pace.measure(old)
+            with self._lock:
+                self._rounds = max(self._rounds, rounds)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Set
 from unicodedata import normalize
 
 from restauth.core import passwords
+from restauth.core.api_keys import is_key_shaped
 
 # RFC 7617 section 2 allows no control character (CTL of RFC 5234) in a password. A byte order mark
 # cannot be typed, but some editors begin a file with it.
@@ -31,6 +32,8 @@ def find_form_fault(password: str) -> str | None:
         )
     if _MARK in password:
         return "A password has no byte order mark: save the file without it."
+    if is_key_shaped(password):
+        return "A password does not have the form of an API key."
     return None
 
 

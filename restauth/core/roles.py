@@ -36,3 +36,9 @@ def changed(roles: Iterable[str], added: Iterable[str], removed: Iterable[str]) 
     if len(result) > MAX_ROLES:
         raise UnacceptableRoles(f"A user has at most {MAX_ROLES} roles.")
     return tuple(sorted(result))
+
+
+def limit(user_roles: tuple[str, ...], key_roles: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What an API key leaves of the roles of its user: those that the key has too, or all of them
+    where `key_roles` is None."""
+    return tuple(role for role in user_roles if key_roles is None or role in key_roles)

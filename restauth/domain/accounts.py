@@ -141,29 +141,35 @@ class Accounts:
         self._throttle.reset(canonical(username))
         return user_id
 
-    def change_password(self, account: Account, password: str, client: Client) -> None:
-        """Set a new password for the user, whose old one was just verified; all sessions end.
+    def change_password(self, account: Account, password: str, client: Client) -> int:
+        """Set a new password for the user, whose old one was just verified; all sessions end. The
+        number of API keys, which live on.
 
         Raises UnacceptablePassword, and BadCredentials when the old one has meanwhile changed.
         """
         new_hash = self._hash_fit(password, account.username, client)
+        count = self._count_keys(account)
         if not self._store.set_password_hash(account.id, new_hash, account.password_version):
             raise BadCredentials
         self._audit.record(Event.PASSWORD_CHANGED, client, account.id)
+        return count
 
-    def reset_password(self, unverified_code: str, password: str, client: Client) -> None:
-        """Set a new password with a reset code; all sessions end, and failures are forgotten.
+    def reset_password(self, unverified_code: str, password: str, client: Client) -> int:
+        """Set a new password with a reset code; all sessions end, and failures are forgotten. The
+        number of API keys, which live on.
 
         Raises UnusableCode, Throttled; UnacceptablePassword, and then the code can be used again.
         """
         _refuse_malformed(password)
         account, selector = self._reset_codes.verify(unverified_code, self._find_reset_code, client)
         new_hash = self._hash_fit(password, account.username, client)
+        count = self._count_keys(account)
         if not self._store.use_reset_code(selector, new_hash, self._clock()):
             self._audit.record(Event.RESET_FAILED, client, account.id)
             raise UnusableCode
         self._audit.record(Event.PASSWORD_RESET, client, account.id)
         self._throttle.reset(canonical(account.username))
+        return count
 
     def close(self, account: Account, client: Client) -> None:
         """Delete the account for its user, whose password was just verified.
@@ -201,15 +207,18 @@ class Accounts:
         for name in (account.username, username):
             self._throttle.reset(canonical(name))
 
-    def set_password(self, account: Account, password: str) -> None:
-        """Set a new password; all sessions end, and failures are forgotten.
+    def set_password(self, account: Account, password: str) -> int:
+        """Set a new password; all sessions end, and failures are forgotten. The number of API keys,
+        which live on.
 
         Raises UnacceptablePassword.
         """
         new_hash = self._hash_fit(password, account.username)
+        count = self._count_keys(account)
         _refuse_deleted(self._store.set_password_hash(account.id, new_hash))
         self._audit.record(Event.PASSWORD_CHANGED, OPERATOR, account.id)
         self._throttle.reset(canonical(account.username))
+        return count
 
     def make_reset_code(self, account: Account, client: Client = OPERATOR) -> IssuedCode:
         """A code that sets a new password once, within an hour. Raises AccountLocked."""
@@ -240,7 +249,8 @@ class Accounts:
         return self._write_roles(account, lambda _: new_roles, client)
 
     def lock(self, account: Account, client: Client = OPERATOR) -> None:
-        """Refuse every credential of this account from now on. Raises OwnAccount."""
+        """Refuse every credential of this account from now on; sessions and API keys end. Raises
+        OwnAccount."""
         _refuse_own(account, client)
         _refuse_deleted(self._store.lock_user(account.id, self._clock()))
         self._audit.record(Event.LOCKED, client, account.id)
@@ -258,6 +268,10 @@ class Accounts:
         _refuse_deleted(self._store.delete_user(account.id))
         self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
+
+    def _count_keys(self, account: Account) -> int:
+        """Asked before anything is changed: a store that fails then leaves nothing half done."""
+        return self._store.count_api_keys(account.id, self._clock())
 
     def _find_reset_code(self, selector: str) -> tuple[Account, str] | None:
         found = self._store.find_reset_code(selector, self._clock())

@@ -42,6 +42,9 @@ class Event(Enum):
     REFRESHED = "refreshed"
     REFRESH_FAILED = "refresh_failed"
     REFRESH_REUSE = "refresh_reuse"
+    API_KEY_MADE = "api_key_made"
+    API_KEY_ENDED = "api_key_ended"
+    API_KEYS_ENDED = "api_keys_ended"
     PASSWORD_CHANGED = "password_changed"
     PASSWORD_RESET = "password_reset"
     RESET_CODE_MADE = "reset_code_made"
@@ -96,7 +99,7 @@ class AuditLog:
     def record(
         self, event: Event, client: Client, user_id: int | None = None, **details: object
     ) -> None:
-        """Write one line. `details` say what the event is about: a session id, roles, a number."""
+        """Write one line. `details` say what the event is about: an id, roles, a number."""
         gate.before_waiting()
         if event in _FREE_OF_CHARGE and user_id is None:
             count = self._repetition.count((event, client.peer), self._clock())

@@ -1,23 +1,38 @@
 """Identification: from what a request claims to the verified caller.
 
-Rule: the one way from a claim to a `Caller`. A token is valid only while its session lives, and the
-store is asked each time: a logout, a lock, a deletion or a new password ends every token at once,
-in every process. Without a store ("stateless") the keys alone decide: a token is valid until it
-expires, with the roles that it was issued with, and no password is accepted.
+Rule: the one way from a claim to a `Caller`. A token is valid while its session lives, an API key
+while it exists; the store is asked each time, so that what ends one ends it at once, in every
+process. Without a store ("stateless") the signing keys alone decide: a token is valid until it
+expires, with the roles that it was issued with; no password and no API key is accepted.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from restauth.core.access_tokens import AccessTokens, is_token_shaped
+from restauth.core.api_keys import is_key_shaped, parse
 from restauth.core.authorization import Basic, Bearer
 from restauth.core.keyring import Key
+from restauth.core.names import canonical
+from restauth.core.roles import limit
 from restauth.domain.authentication import Authentication
 from restauth.errors import BadCredentials
-from restauth.records import Caller, Client, User
+from restauth.records import Caller, Client, How, User
 from restauth.storage.store import Store
 
 Identify = Callable[[Basic | Bearer | None, Client], Caller | None]
+
+
+def read(claim: Basic | Bearer) -> tuple[How, str, str]:
+    """Which credential is presented, beside which username (empty for none), and its text."""
+    text = claim.token if isinstance(claim, Bearer) else claim.user_id
+    if is_key_shaped(text):
+        return "key", "", text
+    # REST-auth's contract: a token in place of the name.
+    if isinstance(claim, Bearer) or is_token_shaped(text):
+        return "token", "", text
+    how: How = "key" if is_key_shaped(claim.password) else "password"
+    return how, claim.user_id, claim.password
 
 
 @dataclass(slots=True)
@@ -39,11 +54,12 @@ class Identification:
         """
         if claim is None:
             return None
-        if isinstance(claim, Bearer):
-            return self._verify_token(claim.token)
-        if is_token_shaped(claim.user_id):  # REST-auth's contract: a token in place of the name
-            return self._verify_token(claim.user_id)
-        return self._verify_password(claim.user_id, claim.password, client)
+        how, username, secret = read(claim)
+        if how == "key":
+            return self._verify_key(username, secret)
+        if how == "token":
+            return self._verify_token(secret)
+        return self._verify_password(username, secret, client)
 
     def _verify_token(self, token: str) -> Caller:
         now = self.clock()
@@ -56,6 +72,19 @@ class Identification:
             raise BadCredentials
         user = User(session.user_id, session.username, session.roles, session.id, "token")
         return Caller(user, session)
+
+    def _verify_key(self, username: str, text: str) -> Caller:
+        if self.store is None:
+            raise BadCredentials
+        parts, now = parse(text), self.clock()
+        key = self.store.find_live_api_key(parts.id, now)
+        if key is None or not parts.matches(key.secret_digest):
+            raise BadCredentials
+        if username and canonical(username) != canonical(key.username):
+            raise BadCredentials
+        self.store.note_api_key_use(key, now)
+        user = User(key.user_id, key.username, limit(key.user_roles, key.roles), None, "key")
+        return Caller(user, None)
 
     def _verify_password(self, username: str, password: str, client: Client) -> Caller:
         if self.authentication is None:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 from restauth.core import old_hashes, passwords
 from restauth.core.access_tokens import is_token_shaped
+from restauth.core.api_keys import is_key_shaped
 from restauth.core.hasher import Hasher
 from restauth.core.names import CONTROL_CHARACTERS, MAX_CANONICAL_LENGTH, TOO_LONG, canonical
 from restauth.errors import ImportConflict
@@ -206,7 +207,7 @@ def _read_name(value: Value) -> tuple[str, str | None]:
         return "", f"name of more than {MAX_CANONICAL_LENGTH} characters"
     if _CANNOT_LOG_IN.search(name):
         return "", "name with a colon or a control character"
-    if is_token_shaped(name):
+    if is_token_shaped(name) or is_key_shaped(name):
         return "", "name that looks like a token"
     return name, None
 
@@ -220,7 +221,7 @@ def _read_hash(value: Value, hasher: Hasher) -> tuple[str, str | None]:
     if old is None and passwords.cost_of(text) is None:
         return "unknown", "hash unknown, damaged or beyond the bounds"
     kind = old.kind if old else "bcrypt-sha256 v2"
-    if old and not hasher.accepts(old):
+    if old and hasher.find_old(text or "") is None:
         return kind, "hash that needs import_sha_crypt=true"
     return kind, None
 

@@ -7,15 +7,18 @@ API), and costs nothing more where the setting is empty.
 
 from dataclasses import dataclass, field
 
-from restauth.core.access_tokens import is_token_shaped
 from restauth.core.authorization import Basic, Bearer
-from restauth.domain.identification import Identification
+from restauth.domain.identification import Identification, read
 from restauth.domain.metrics import SUCCEEDED, Metrics
 from restauth.errors import BadCredentials, Busy, Refusal, StoreUnavailable, Throttled
 from restauth.records import Caller, Client
 
 EXPECTED = [
-    *(("token", outcome) for outcome in (SUCCEEDED, BadCredentials.code, StoreUnavailable.code)),
+    *(
+        (credential, outcome)
+        for credential in ("token", "key")
+        for outcome in (SUCCEEDED, BadCredentials.code, StoreUnavailable.code)
+    ),
     *(
         ("password", outcome)
         for outcome in (
@@ -35,8 +38,7 @@ class MeteredIdentification(Identification):
         """As the method that is counted. A request without a claim is not counted."""
         if claim is None:
             return None
-        is_token = isinstance(claim, Bearer) or is_token_shaped(claim.user_id)
-        credential = "token" if is_token else "password"
+        credential, _, _ = read(claim)
         try:
             # Not super(): a class with slots is not the one that super() would look for.
             caller = Identification.identify(self, claim, client)

@@ -122,6 +122,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX invitations_by_expiry ON invitations (expires_at)",
     ),
+    (
+        # `roles` is NULL for all roles of the user, `expires_at` for never.
+        """
+        CREATE TABLE api_keys (
+            id TEXT PRIMARY KEY,
+            user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            roles TEXT,
+            secret_digest TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            last_used_at INTEGER
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX api_keys_by_user ON api_keys (user_id, created_at)",
+    ),
 )
 
 # Each table with its columns, of which so many are the key. A row comes after those it refers to.
@@ -145,4 +161,11 @@ TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "old_hashes": (1, ("kind", "work", "sample")),
     "rotations": (2, ("session_id", "rotated_at", "counter")),
     "invitations": (1, ("selector", "secret_digest", "roles", "created_at", "expires_at")),
+    "api_keys": (
+        1,
+        (
+            *("id", "user_id", "name", "roles", "secret_digest"),
+            *("created_at", "expires_at", "last_used_at"),
+        ),
+    ),
 }

@@ -13,6 +13,7 @@ from typing import TypeVar
 from restauth.errors import StoreUnavailable
 from restauth.records import (
     Account,
+    ApiKey,
     FailureCount,
     ImportedUser,
     Invitation,
@@ -22,6 +23,7 @@ from restauth.records import (
 from restauth.storage.engine import Engine, Execute, Row
 from restauth.storage.schema import MIGRATIONS
 
+MAX_API_KEYS = 100  # of a user, without the expired ones
 MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends first
 # The use of a token is noted only when so many other sessions of the user were used since: a
 # session that is in use is then never the first to go, and hardly any request writes.
@@ -101,6 +103,28 @@ _FIND_ROTATION = """
         AND abs(rotations.rotated_at - :now) <= :grace
 """
 _END_SESSIONS = "DELETE FROM sessions WHERE user_id = :user_id RETURNING id"
+_SELECT_API_KEY = """
+    SELECT
+        api_keys.id, user_id, username, users.roles, name, api_keys.roles, secret_digest,
+        api_keys.created_at, expires_at, last_used_at
+    FROM api_keys JOIN users ON users.id = user_id
+"""
+_FIND_API_KEY = _SELECT_API_KEY + "WHERE api_keys.id = :key_id"
+_FIND_LIVE_API_KEY = (
+    _FIND_API_KEY + " AND (expires_at IS NULL OR expires_at > :now) AND locked_at IS NULL"
+)
+_LIST_API_KEYS = (
+    _SELECT_API_KEY
+    + """
+    WHERE user_id = :user_id AND (expires_at IS NULL OR expires_at > :now)
+    ORDER BY api_keys.created_at DESC, api_keys.id
+    """
+)
+_COUNT_API_KEYS = """
+    SELECT count(*) FROM api_keys
+    WHERE user_id = :user_id AND (expires_at IS NULL OR expires_at > :now)
+"""
+_END_API_KEYS = "DELETE FROM api_keys WHERE user_id = :user_id RETURNING id"
 _DROP_RESET_CODES = "DELETE FROM reset_codes WHERE user_id = :user_id"
 _FIND_FAILURES = """
     SELECT name, peer, count, counted_from, blocked_until FROM failures
@@ -111,7 +135,7 @@ _COUNT_FAILURES = "SELECT count(*) FROM failures WHERE is_kept = 0"
 
 
 class Store:
-    """Users, sessions, reset codes, invitations and failures. Every method may raise
+    """Users, sessions, API keys, reset codes, invitations and failures. Every method may raise
     StoreUnavailable."""
 
     def __init__(self, engine: Engine) -> None:
@@ -243,19 +267,22 @@ class Store:
             rows = self._read(_LIST_USERS, which)
         return list(map(_account, rows))
 
-    def find_activity(self, user_id: int, now: int) -> tuple[int | None, int] | None:
-        """When a session of the user last began, and how many are live. None without such a
-        user."""
+    def find_activity(self, user_id: int, now: int) -> tuple[int | None, int, int] | None:
+        """When a session of the user last began, and how many sessions and API keys are live. None
+        without such a user."""
         rows = self._read(
             """
             SELECT last_login_at, (
                 SELECT count(*) FROM sessions WHERE user_id = :user_id AND expires_at > :now
+            ), (
+                SELECT count(*) FROM api_keys
+                WHERE user_id = :user_id AND (expires_at IS NULL OR expires_at > :now)
             )
             FROM users WHERE id = :user_id
             """,
             {"user_id": user_id, "now": now},
         )
-        return (rows[0][0], rows[0][1]) if rows else None
+        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
     def renew_password_hash(self, user_id: int, old_hash: str, new_hash: str) -> bool:
         """Replace a hash by another one of the same password. False when the row has changed."""
@@ -336,7 +363,8 @@ class Store:
         return self._transaction(work)
 
     def lock_user(self, user_id: int, now: int) -> bool:
-        """Lock the account, and end its sessions and reset codes. False without such a user."""
+        """Lock the account, and end its sessions, reset codes and API keys. False without such a
+        user."""
 
         def work(execute: Execute) -> bool:
             rows = execute(
@@ -347,6 +375,7 @@ class Store:
                 {"user_id": user_id, "now": now},
             )
             _end_access(execute, user_id)
+            execute(_END_API_KEYS, {"user_id": user_id})
             return bool(rows)
 
         return self._transaction(work)
@@ -570,6 +599,91 @@ class Store:
     def end_sessions(self, user_id: int) -> int:
         """End all sessions of the user. The number of them."""
         return len(self._write(_END_SESSIONS, {"user_id": user_id}))
+
+    # API keys
+
+    def add_api_key(self, key: ApiKey, password_version: int) -> bool | None:
+        """Add a key for an account *as it was read when its password was verified*, and remove the
+        user's expired keys.
+
+        False when the account has since been deleted, locked, or given another password; None when
+        the user has MAX_API_KEYS already.
+        """
+
+        def work(execute: Execute) -> bool | None:
+            owner = {"user_id": key.user_id, "now": key.created_at}
+            execute("DELETE FROM api_keys WHERE user_id = :user_id AND expires_at <= :now", owner)
+            if execute(_COUNT_API_KEYS, owner)[0][0] >= MAX_API_KEYS:
+                return None
+            rows = execute(
+                """
+                INSERT INTO api_keys (
+                    id, user_id, name, roles, secret_digest, created_at, expires_at
+                )
+                SELECT :id, id, :name, :roles, :secret_digest, :created_at, :expires_at
+                FROM users
+                WHERE id = :user_id AND password_version = :version AND locked_at IS NULL
+                RETURNING id
+                """,
+                {
+                    "id": key.id,
+                    "user_id": key.user_id,
+                    "name": key.name,
+                    "roles": None if key.roles is None else ",".join(key.roles),
+                    "secret_digest": key.secret_digest,
+                    "created_at": key.created_at,
+                    "expires_at": key.expires_at,
+                    "version": password_version,
+                },
+            )
+            return bool(rows)
+
+        return self._transaction(work)
+
+    def find_live_api_key(self, key_id: str, now: int) -> ApiKey | None:
+        """The key, if it has neither ended nor expired, and its user is not locked."""
+        rows = self._read(_FIND_LIVE_API_KEY, {"key_id": key_id, "now": now})
+        return _api_key(rows[0]) if rows else None
+
+    def find_api_key(self, key_id: str) -> ApiKey | None:
+        """The key, even if it cannot be used."""
+        rows = self._read(_FIND_API_KEY, {"key_id": key_id})
+        return _api_key(rows[0]) if rows else None
+
+    def note_api_key_use(self, key: ApiKey, now: int) -> None:
+        """Note the hour of a use, unless it was noted when the key was read, or the database is
+        busy: then a later use in the same hour notes it."""
+        hour = now - now % 3600
+        if key.last_used_at is None or key.last_used_at < hour:
+            self._write_if_free(
+                """
+                UPDATE api_keys SET last_used_at = :hour
+                WHERE id = :key_id AND (last_used_at IS NULL OR last_used_at < :hour)
+                """,
+                {"key_id": key.id, "hour": hour},
+            )
+
+    def list_api_keys(self, user_id: int, now: int) -> list[ApiKey]:
+        """The keys of the user that have not expired, the newest first."""
+        rows = self._read(_LIST_API_KEYS, {"user_id": user_id, "now": now})
+        return [_api_key(row) for row in rows]
+
+    def count_api_keys(self, user_id: int, now: int) -> int:
+        """The number of those that `list_api_keys` lists."""
+        rows = self._read(_COUNT_API_KEYS, {"user_id": user_id, "now": now})
+        return int(rows[0][0])
+
+    def end_api_key(self, key_id: str, user_id: int) -> bool:
+        """False when the user has no such key."""
+        rows = self._write(
+            "DELETE FROM api_keys WHERE id = :key_id AND user_id = :user_id RETURNING id",
+            {"key_id": key_id, "user_id": user_id},
+        )
+        return bool(rows)
+
+    def end_api_keys(self, user_id: int) -> int:
+        """End all keys of the user. The number of them."""
+        return len(self._write(_END_API_KEYS, {"user_id": user_id}))
 
     # Reset codes
 
@@ -883,6 +997,12 @@ def _account(row: Row) -> Account:
 def _session(row: Row) -> Session:
     session_id, user_id, username, roles, *columns = row
     return Session(session_id, user_id, username, _roles(roles), *columns)
+
+
+def _api_key(row: Row) -> ApiKey:
+    key_id, user_id, username, user_roles, name, roles, *columns = row
+    key_roles = None if roles is None else _roles(roles)
+    return ApiKey(key_id, user_id, username, _roles(user_roles), name, key_roles, *columns)
 
 
 def _roles(text: str) -> tuple[str, ...]:

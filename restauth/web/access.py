@@ -7,7 +7,7 @@ that is forgotten leaves the request without a caller.
 from collections.abc import Iterable
 from enum import Enum
 
-from restauth.errors import BadCredentials, PasswordRequired, RoleRequired
+from restauth.errors import BadCredentials, LoginRequired, PasswordRequired, RoleRequired
 from restauth.records import Caller, User
 
 
@@ -15,7 +15,8 @@ class Access(Enum):
     """Who may call a route."""
 
     ANYONE = "anyone"  # credentials are not looked at
-    USER = "user"  # a live token or a correct password
+    USER = "user"  # a live token, a correct password or an API key
+    LOGIN = "login"  # a token or the password: an API key is not enough
     PASSWORD = "password"  # the password itself: a token is not enough
     SCRAPER = "scraper"  # the secret of the setting `metrics`, and no user
     ADMIN = "admin"  # a user with the role of the setting `admin_role`
@@ -24,12 +25,14 @@ class Access(Enum):
 def check_route(access: Access, caller: Caller | None, admin_role: str) -> Caller:
     """The caller, if they may call a route of that access (which is not ANYONE).
 
-    Raises BadCredentials, PasswordRequired, RoleRequired.
+    Raises BadCredentials, LoginRequired, PasswordRequired, RoleRequired.
     """
     if caller is None:
         raise BadCredentials
     if access is Access.PASSWORD and caller.user.how != "password":
         raise PasswordRequired
+    if access is Access.LOGIN and caller.user.how == "key":
+        raise LoginRequired
     if access is Access.ADMIN:
         check_roles(caller.user, [admin_role])
     return caller

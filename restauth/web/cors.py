@@ -11,7 +11,7 @@ from wsgiref.types import WSGIEnvironment
 Headers = tuple[tuple[str, str], ...]
 
 PREFLIGHT_DURATION = 600  # seconds that a browser may remember the answer to a preflight
-_READABLE = "Location, Retry-After, WWW-Authenticate"
+_READABLE = "Live-API-Keys, Location, Retry-After, WWW-Authenticate"
 # Authorization and the body's type; what a browser's cache or an HTTP client adds; tracing (W3C
 # Trace Context and its usual relatives). No handler reads more of these than the first line.
 _SENDABLE = ", ".join(

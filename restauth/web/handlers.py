@@ -109,11 +109,47 @@ def end_session(request: Request, services: Services) -> Response:
     return Response(204)
 
 
+def make_key(request: Request, services: Services) -> Response:
+    """POST /api/keys: make an API key, and show it this once."""
+    body = request.json()
+    issued = services.api_keys.make(
+        request.verified_account(),
+        body.get("name"),
+        request.client,
+        roles=body.get("roles"),
+        expires_in=body.get("expires_in"),
+    )
+    where = location(request, f"/api/keys/{issued.key.id}", services.settings)
+    shown = representations.key(issued.key)
+    del shown["last_used_at"]  # there was no use yet
+    return json_response(201, {**shown, "key": issued.text}, where)
+
+
+def list_keys(request: Request, services: Services) -> Response:
+    """GET /api/keys: the live API keys of the caller."""
+    keys = services.api_keys.list(request.identified().user.id)
+    return json_response(200, {"keys": [representations.key(key) for key in keys]})
+
+
+def end_keys(request: Request, services: Services) -> Response:
+    """DELETE /api/keys: end all API keys of the caller."""
+    services.api_keys.end_all(request.identified().user.id, request.client)
+    return Response(204)
+
+
+def end_key(request: Request, services: Services) -> Response:
+    """DELETE /api/keys/{key}: end one API key of the caller."""
+    (key_id,) = request.parameters
+    if not services.api_keys.end(request.identified().user.id, key_id, request.client):
+        raise NotFound
+    return Response(204)
+
+
 def change_password(request: Request, services: Services) -> Response:
     """PUT /api/users/me/password: set a new password; all sessions end."""
     (password,) = request.strings("password")
-    services.accounts.change_password(request.verified_account(), password, request.client)
-    return Response(204)
+    count = services.accounts.change_password(request.verified_account(), password, request.client)
+    return _keys_live_on(count)
 
 
 def close_account(request: Request, services: Services) -> Response:
@@ -125,8 +161,7 @@ def close_account(request: Request, services: Services) -> Response:
 def reset_password(request: Request, services: Services) -> Response:
     """POST /api/password-resets: set a new password with a reset code."""
     code, password = request.strings("code", "password")
-    services.accounts.reset_password(code, password, request.client)
-    return Response(204)
+    return _keys_live_on(services.accounts.reset_password(code, password, request.client))
 
 
 def greet(request: Request, services: Services) -> Response:
@@ -172,3 +207,8 @@ def _pair(issued: IssuedTokens) -> dict[str, object]:
         "refresh_token": issued.refresh_token,
         "token": issued.token,
     }
+
+
+def _keys_live_on(count: int) -> Response:
+    """The answer to a new password: sessions have ended, and so many API keys have not."""
+    return Response(204, headers=(("Live-API-Keys", str(count)),))

@@ -10,7 +10,7 @@ from wsgiref.types import WSGIEnvironment
 from restauth.core import authorization
 from restauth.domain.identification import Identify
 from restauth.errors import HttpsRequired
-from restauth.records import Caller, User
+from restauth.records import Caller
 from restauth.web.http import client_of
 
 USER_KEY = "restauth.user"
@@ -45,12 +45,8 @@ def identify(
         raise HttpsRequired  # before the header is read: no challenge may ask for it again
     caller = verify(authorization.parse(text, scheme), client_of(environ))
     if caller is not None:
-        _set_identity(environ, caller.user, scheme)
+        environ[USER_KEY] = caller.user
+        # PEP 3333: strings of the environ hold bytes as latin-1 characters.
+        environ["REMOTE_USER"] = caller.user.username.encode("utf-8").decode("latin-1")
+        environ["AUTH_TYPE"] = scheme.capitalize()
     return caller
-
-
-def _set_identity(environ: WSGIEnvironment, user: User, scheme: str) -> None:
-    environ[USER_KEY] = user
-    # PEP 3333: strings of the environ hold bytes as latin-1 characters.
-    environ["REMOTE_USER"] = user.username.encode("utf-8").decode("latin-1")
-    environ["AUTH_TYPE"] = scheme.capitalize()

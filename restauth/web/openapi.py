@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
-from restauth.core import passwords, roles, session_ids, username_policy
+from restauth.core import api_keys, passwords, roles, session_ids, username_policy
+from restauth.domain.api_keys import MAX_DURATION, MAX_NAME_LENGTH
 from restauth.errors import Refusal
 from restauth.records import MAX_ID, ROLE_PATTERN
 from restauth.settings import USERNAME_PATTERN, Settings
@@ -69,8 +70,9 @@ OPERATIONS: dict[Handler, Operation] = {
         "Show the caller's account", 200, "Account", refusals=(errors.UnknownUser,)
     ),
     handlers.change_password: Operation(
-        "Change the caller's password; all sessions end",
+        "Change the caller's password; all sessions end, and API keys live on",
         204,
+        headers=("Live-API-Keys",),
         members=("password",),
         refusals=(errors.UnacceptablePassword,),
     ),
@@ -94,9 +96,22 @@ OPERATIONS: dict[Handler, Operation] = {
     handlers.list_sessions: Operation("List the caller's live sessions", 200, "SessionList"),
     handlers.end_sessions: Operation("End all sessions of the caller", 204),
     handlers.end_session: Operation("End one session of the caller", 204),
+    handlers.make_key: Operation(
+        "Make an API key, which is shown this once",
+        201,
+        "NewKey",
+        headers=("Location",),
+        members=("name",),
+        optional=("expires_in", "roles"),
+        refusals=(errors.UnacceptableKey, errors.TooManyKeys),
+    ),
+    handlers.list_keys: Operation("List the caller's live API keys", 200, "KeyList"),
+    handlers.end_keys: Operation("End all API keys of the caller", 204),
+    handlers.end_key: Operation("End one API key of the caller", 204),
     handlers.reset_password: Operation(
         "Set a new password with an operator's code",
         204,
+        headers=("Live-API-Keys",),
         members=("code", "password"),
         refusals=(
             errors.UnusableCode,
@@ -146,7 +161,7 @@ OPERATIONS: dict[Handler, Operation] = {
         "Show a user, and how the account is used", 200, "UserOverview"
     ),
     operator_handlers.delete_user: Operation(
-        "Delete a user's account and its sessions", 204, refusals=(errors.OwnAccount,)
+        "Delete a user's account and all that belongs to it", 204, refusals=(errors.OwnAccount,)
     ),
     operator_handlers.rename_user: Operation(
         "Give a user another name; sessions and password stay",
@@ -161,12 +176,15 @@ OPERATIONS: dict[Handler, Operation] = {
         refusals=(errors.OwnAccount, errors.UnacceptableRoles),
     ),
     operator_handlers.lock_user: Operation(
-        "Refuse all credentials of a user; all sessions end", 204, refusals=(errors.OwnAccount,)
+        "Refuse all credentials of a user; all sessions and API keys end",
+        204,
+        refusals=(errors.OwnAccount,),
     ),
     operator_handlers.unlock_user: Operation(
         "Accept a user's password again, and forget its failures", 204
     ),
     operator_handlers.end_user_sessions: Operation("End all sessions of a user", 204),
+    operator_handlers.end_user_keys: Operation("End all API keys of a user", 204),
     operator_handlers.make_reset_code: Operation(
         "Make a code with which a user sets a password",
         201,
@@ -204,6 +222,14 @@ _TEXTS = {"type": "array", "items": _TEXT}
 _SECONDS = {"type": "integer", "minimum": 1, "description": "seconds"}
 _TIME = {"type": "string", "format": "date-time"}
 _TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
+_KEY = {
+    "created_at": _TIME,
+    "expires_at": {**_TIME_OR_NULL, "description": "null: never"},
+    "id": _TEXT,
+    "name": _TEXT,
+    "prefix": {**_TEXT, "description": "what may be shown of the key"},
+    "roles": {"type": ["array", "null"], "items": _TEXT, "description": "null: all"},
+}
 _ID = {"type": "integer", "minimum": 1}
 _COUNT = {"type": "integer", "minimum": 0}
 _USER = {
@@ -220,6 +246,18 @@ _MEMBERS: dict[str, dict[str, Any]] = {
         "minLength": 1,
         "maxLength": passwords.MAX_LENGTH,
         "pattern": "^[^\\u0000-\\u001f\\u007f\\ufeff]*$",
+    },
+    "name": {
+        **_TEXT,
+        "minLength": 1,
+        "maxLength": MAX_NAME_LENGTH,
+        "description": "printable characters",
+    },
+    "expires_in": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": MAX_DURATION,
+        "description": "seconds; null: no end",
     },
     "roles": {
         "type": "array",
@@ -269,6 +307,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         current={"type": "boolean"},
     ),
     "SessionList": _closed(sessions={"type": "array", "items": _ref("schemas", "Session")}),
+    "NewKey": _closed(**_KEY, key={**_TEXT, "description": "the key: it is shown this once"}),
+    "Key": _closed(**_KEY, last_used_at={**_TIME_OR_NULL, "description": "to the hour"}),
+    "KeyList": _closed(keys={"type": "array", "items": _ref("schemas", "Key")}),
     "Greeting": _closed(data=_TEXT),
     "Health": _closed(status={"const": "ok"}),
     "KeySet": _closed(keys={"type": "array", "items": _ref("schemas", "PublicKey")}),
@@ -301,6 +342,7 @@ OPERATOR_SCHEMAS: dict[str, dict[str, Any]] = {
         failures={**_COUNT, "description": "failed logins in a row"},
         last_login_at={**_TIME_OR_NULL, "description": "when a session last began"},
         password_blocked_at={**_TIME_OR_NULL, "description": "null: not blocked by failures"},
+        keys={**_COUNT, "description": "live API keys"},
         sessions={**_COUNT, "description": "live ones"},
     ),
     "Code": _closed(code=_TEXT, expires_at=_TIME),
@@ -311,6 +353,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Accept-Encoding": {
         "required": False,
         "description": "the content coding that a body must have",
+    },
+    "Live-API-Keys": {
+        "description": "how many API keys of the user live on",
+        "schema": {"type": "integer", "minimum": 0},
     },
     "Location": {"description": "where the new resource is"},
     "Remote-Groups": {"description": "the user's roles, comma-separated"},
@@ -334,12 +380,15 @@ _HEADERS_OF_STATUS = {
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
 # The problems of a token that is valid and not enough.
-_ABOUT_THE_TOKEN = {errors.PasswordRequired.code, errors.RoleRequired.code}
+_ABOUT_THE_TOKEN = {
+    refusal.code for refusal in (errors.LoginRequired, errors.PasswordRequired, errors.RoleRequired)
+}
 _SCOPE = {"WWW-Authenticate": {"$ref": "#/components/headers/Insufficient-Scope"}}
 
 _PARTS: dict[str, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 0},
     "sid": {"type": "string", "pattern": f"^{session_ids.PATTERN}$"},
+    "key": {"type": "string", "pattern": f"^{api_keys.ID_PATTERN}$"},
 }
 
 
@@ -358,7 +407,9 @@ def build(routes: Iterable[Route], settings: Settings, server: str) -> dict[str,
             "summary": "A small auth service for REST APIs",
             "description": "HEAD exists where GET does, and OPTIONS on every path, with Allow. "
             "Any other path is 404, any other method 405, with Allow. "
-            "A token is presented as Bearer, or as the Basic username with any password. "
+            "A token or an API key is presented as Bearer, or as the Basic username with any "
+            "password; an API key also as the Basic password of its user. An API key is not "
+            "enough where 403 says login_required or password_required. "
             "A server may refuse any request before it has a route: 400, 413, 431 or 501.",
         },
         "servers": [{"url": server}],
@@ -482,6 +533,8 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
         yield errors.PasswordRequired
     if route.access is Access.ADMIN:
         yield errors.RoleRequired
+    if route.access is Access.LOGIN:
+        yield errors.LoginRequired
     if operation.members or operation.optional:
         yield from (errors.LengthRequired, errors.BodyTooLarge, errors.UnsupportedMediaType)
     if settings.require_https and not route.is_open:

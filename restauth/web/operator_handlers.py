@@ -91,7 +91,7 @@ def set_roles(request: Request, services: Services, account: Account) -> Respons
 
 @_on_account
 def lock_user(request: Request, services: Services, account: Account) -> Response:
-    """PUT /api/admin/users/{id}/lock: refuse all credentials; all sessions end."""
+    """PUT /api/admin/users/{id}/lock: refuse all credentials; all sessions and API keys end."""
     services.accounts.lock(account, request.operator)
     return Response(204)
 
@@ -107,6 +107,13 @@ def unlock_user(request: Request, services: Services, account: Account) -> Respo
 def end_user_sessions(request: Request, services: Services, account: Account) -> Response:
     """DELETE /api/admin/users/{id}/sessions: end all sessions of the user."""
     services.sessions.end_all(account.id, request.operator)
+    return Response(204)
+
+
+@_on_account
+def end_user_keys(request: Request, services: Services, account: Account) -> Response:
+    """DELETE /api/admin/users/{id}/keys: end all API keys of the user."""
+    services.api_keys.end_all(account.id, request.operator)
     return Response(204)
 
 
@@ -129,6 +136,6 @@ def invite_user(request: Request, services: Services) -> Response:
 
 @_on_account
 def delete_user(request: Request, services: Services, account: Account) -> Response:
-    """DELETE /api/admin/users/{id}: delete the account and its sessions."""
+    """DELETE /api/admin/users/{id}: delete the account and all that belongs to it."""
     services.accounts.delete(account, request.operator)
     return Response(204)

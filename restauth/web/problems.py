@@ -28,8 +28,10 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.UsernameTaken: (400, "Username taken"),
     errors.UnknownUser: (400, "Unknown user"),  # not 404: REST-auth's contract
     errors.UnusableCode: (400, "Unusable code"),
+    errors.UnacceptableKey: (400, "Unacceptable key"),
     errors.NoSession: (400, "No session"),
     errors.BadCredentials: (401, "Unauthorized"),
+    errors.LoginRequired: (403, "Login required"),
     errors.PasswordRequired: (403, "Password required"),
     errors.RoleRequired: (403, "Role required"),
     errors.OwnAccount: (403, "Own account"),
@@ -38,6 +40,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.NotFound: (404, "Not found"),
     errors.MethodNotAllowed: (405, "Method not allowed"),
     errors.AccountLocked: (409, "Account locked"),
+    errors.TooManyKeys: (409, "Too many keys"),
     errors.LengthRequired: (411, "Length required"),
     errors.BodyTooLarge: (413, "Body too large"),
     errors.UnsupportedMediaType: (415, "Unsupported media type"),
@@ -109,7 +112,7 @@ def _headers(
     match refusal:
         case errors.BadCredentials():
             return challenges.build(scheme, environ, realm)
-        case errors.PasswordRequired() | errors.RoleRequired():
+        case errors.LoginRequired() | errors.PasswordRequired() | errors.RoleRequired():
             return challenges.build_insufficient(scheme, realm)
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]

@@ -1,4 +1,4 @@
-"""What JSON says of an account and of a session, over HTTP and with `--json` alike.
+"""What JSON says of an account, of a session and of an API key, over HTTP and with `--json` alike.
 
 Rule: a thing has one shape, wherever it is shown. Times are RFC 3339; what does not exist is null.
 No secret is shown.
@@ -7,7 +7,7 @@ No secret is shown.
 from typing import TypeAlias
 
 from restauth.core import rfc3339
-from restauth.records import Account, Overview, Session
+from restauth.records import Account, ApiKey, Overview, Session
 
 Member: TypeAlias = "int | str | tuple[str, ...] | None"
 
@@ -28,6 +28,7 @@ def overview(overview: Overview) -> dict[str, Member]:
     return {
         **account(overview.account),
         "failures": overview.failures,
+        "keys": overview.keys,
         "last_login_at": time(overview.last_login_at),
         "password_blocked_at": time(overview.password_blocked_at),
         "sessions": overview.sessions,
@@ -43,6 +44,19 @@ def session(session: Session) -> dict[str, Member]:
         "last_used_at": rfc3339.build(session.last_used_at),
         "peer": session.peer,
         "user_agent": session.user_agent,
+    }
+
+
+def key(key: ApiKey) -> dict[str, Member]:
+    """As its user sees it, and an operator."""
+    return {
+        "created_at": rfc3339.build(key.created_at),
+        "expires_at": time(key.expires_at),
+        "id": key.id,
+        "last_used_at": time(key.last_used_at),
+        "name": key.name,
+        "prefix": key.prefix,
+        "roles": key.roles,
     }
 
 

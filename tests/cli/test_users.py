@@ -6,21 +6,23 @@ import time
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from restauth.core import rfc3339
+from restauth.core.api_keys import parse
 from restauth.core.authorization import Bearer
 from restauth.errors import BadCredentials, Throttled
-from restauth.records import ImportedUser, User
+from restauth.records import ImportedUser, IssuedKey, User
 from restauth.services import Services
 from restauth.testing import Clock
 from tests.cli.conftest import NAME, PASSWORD, TIME, Restauth, is_one_line, refused
-from tests.conftest import CLIENT, ServicesFactory, bearer, client_of
+from tests.conftest import CLIENT, ServicesFactory, basic, bearer, client_of
 from tests.processes import converse
 
 HEAD = "id\tusername\tcreated_at\tlocked_at\tfailures\tpassword_blocked_at\troles\n"
-USE = {"last_login_at", "sessions"}  # what is shown of one user, and not in a list
+USE = {"last_login_at", "sessions", "keys"}  # what is shown of one user, and not in a list
 MISSING = (
     "There is no database {}/restauth.db: set RESTAUTH_DATABASE to that of the service, or make "
     "one: restauth serve, or restauth user add --create."
@@ -228,7 +230,11 @@ def test_lock_ends_the_sessions_and_unlock_gives_back_the_password(
     restauth: Restauth, services: Services, ada: int
 ) -> None:
     token = begin_session(services)
-    assert restauth("user lock ada") == (0, "locked ada; all sessions have ended\n", "")
+    assert restauth("user lock ada") == (
+        0,
+        "locked ada; all sessions and API keys have ended\n",
+        "",
+    )
     assert re.fullmatch(TIME, restauth("user show ada --json").json["locked_at"])
     assert not is_right(services, PASSWORD)
     assert restauth("user unlock ada") == (0, "unlocked ada\n", "")
@@ -253,6 +259,89 @@ def test_end_sessions_counts_them(restauth: Restauth, services: Services, ada: i
     assert restauth("user end-sessions ada").out == "ended 2 sessions of ada\n"
     assert restauth("user end-sessions ada").out == "ended 0 sessions of ada\n"
     assert [user_of(services, token) for token in tokens] == [None, None]
+
+
+# API keys
+
+KEY_MEMBERS = ["id", "prefix", "name", "roles", "created_at", "expires_at", "last_used_at"]
+
+
+def make_key(services: Services, **members: Any) -> IssuedKey:
+    """Of ada, an editor."""
+    ada = services.accounts.find_by_name(NAME)
+    services.accounts.set_roles(ada, ["editor"])
+    return services.api_keys.make(services.accounts.find_by_name(NAME), "ci", **members)
+
+
+def test_keys_are_listed_as_the_api_lists_them(
+    restauth: Restauth, services: Services, ada: int, clock: Clock
+) -> None:
+    assert restauth("user keys ada --json").json == []
+    clock.now = int(time.time())  # the clock of the commands
+    keys = [
+        make_key(services, roles=roles, expires_in=seconds)
+        for roles, seconds in ((None, None), (["editor"], 3600), ([], 1800))
+    ]
+    assert user_of(services, keys[1].text) is not None
+    headers = basic(NAME, PASSWORD)
+    listed = client_of(services).get("/api/keys", headers=headers).json["keys"]
+    rows = restauth("user keys ada --json").json
+    assert rows == listed
+    assert [list(row) for row in rows] == [KEY_MEMBERS] * 3
+    table = [line.split("\t") for line in restauth("user keys ada").out.splitlines()]
+    assert table[0] == KEY_MEMBERS
+    shown = {row[0]: (row[3], row[5]) for row in table[1:]}
+    assert shown[keys[0].key.id] == ("*", "-")  # all roles, and no end
+    assert [shown[key.key.id][0] for key in keys[1:]] == ["editor", "-"]
+    for key in keys:
+        assert halves_of(key)[1] not in restauth("user keys ada").out
+
+
+def halves_of(issued: IssuedKey) -> tuple[str, str]:
+    parts = parse(issued.text)
+    return parts.id, parts.secret
+
+
+def test_end_keys_counts_them(restauth: Restauth, services: Services, ada: int) -> None:
+    keys = [make_key(services) for _ in range(2)]
+    assert restauth("user end-keys ada").out == "ended 2 API keys of ada\n"
+    assert restauth("user end-keys ada").out == "ended 0 API keys of ada\n"
+    assert [user_of(services, key.text) for key in keys] == [None, None]
+
+
+def test_a_leaked_key_is_found_by_what_is_known_of_it_and_revoked(
+    restauth: Restauth, services: Services, ada: int
+) -> None:
+    kept, leaked = make_key(services), make_key(services)
+    prefix, secret = f"rak_{leaked.key.id}", halves_of(leaked)[1]
+    for known in (leaked.text, prefix, leaked.text[:40]):
+        (row,) = restauth("user find-key --json", known).json
+        assert list(row) == ["user_id", "username", *KEY_MEMBERS]
+        assert (row["user_id"], row["username"], row["prefix"]) == (ada, NAME, prefix)
+    assert user_of(services, leaked.text) is not None
+    done = restauth("user find-key --revoke", leaked.text)
+    assert done.status == 0
+    assert done.err == f"restauth: ended {prefix}\n"
+    assert prefix in done.out
+    assert secret not in done.out
+    assert user_of(services, leaked.text) is None
+    assert user_of(services, kept.text) is not None
+    for unknown in (leaked.text, prefix, "rak_", "x", "", "\udcff"):
+        assert restauth("user find-key", unknown) == refused(
+            "There is no API key with this prefix: it has ended, or was never made here."
+        )
+
+
+def test_a_new_password_says_that_api_keys_live_on(
+    restauth: Restauth, services: Services, ada: int
+) -> None:
+    key = make_key(services)
+    assert restauth("user passwd ada --password-stdin", stdin=b"ruby") == (
+        0,
+        "changed the password of ada; all sessions have ended\n",
+        "restauth: 1 API keys live on: restauth user end-keys ends them\n",
+    )
+    assert user_of(services, key.text) is not None
 
 
 def test_roles_are_added_removed_and_printed(
@@ -393,10 +482,10 @@ def test_a_list_is_a_table_or_json(restauth: Restauth, services: Services) -> No
         ["editor", "viewer"],
     ]
     shown = restauth("user show élodie --json").json
-    assert {**rows[1], "last_login_at": None, "sessions": 0} == shown
+    assert {**rows[1], "last_login_at": None, "sessions": 0, "keys": 0} == shown
     assert restauth("user show élodie").out == (
-        f"{HEAD[:-1]}\tlast_login_at\tsessions\n"
-        "2\tÉlodie\t2027-01-15T08:00:00Z\t2027-01-15T08:00:01Z\t0\t-\t-\t-\t0\n"
+        f"{HEAD[:-1]}\tlast_login_at\tsessions\tkeys\n"
+        "2\tÉlodie\t2027-01-15T08:00:00Z\t2027-01-15T08:00:01Z\t0\t-\t-\t-\t0\t0\n"
     )
 
 
@@ -470,7 +559,7 @@ def test_a_name_cannot_control_the_terminal(restauth: Restauth, services: Servic
     name = "a\x1b[2J\n\tb"
     services._resources.store.add_user(name, name.lower(), "-", 0)
     assert restauth("user list").out.count("\n") == 2
-    for command in ("lock", "unlock", "end-sessions", "reset-code", "passwd", "delete"):
+    for command in ("lock", "unlock", "end-sessions", "end-keys", "reset-code", "passwd", "delete"):
         options = {"passwd": ["--password-stdin"], "delete": ["--yes"]}.get(command, [])
         done = restauth("user", command, name, *options, stdin=b"python")
         assert done.status == 0
@@ -511,6 +600,7 @@ def test_at_a_terminal_one_user_is_shown_line_by_line(directory: Path, services:
         ["roles", "editor viewer"],
         ["last_login_at", "-"],
         ["sessions", "0"],
+        ["keys", "0"],
     ]
     assert len({len(line) - len(line.split("  ")[-1].strip()) for line in screen.splitlines()}) == 1
 
@@ -534,7 +624,7 @@ def test_a_locked_row_of_an_import_can_be_repaired(restauth: Restauth, services:
         assert done.status == 0, (words, done)
     account = services.authentication.authenticate("ada", "python", CLIENT)
     assert (account.id, account.username, account.roles) == (3, "ada", ("editor",))
-    assert restauth("user lock #3").out == "locked ada; all sessions have ended\n"
+    assert restauth("user lock #3").out == "locked ada; all sessions and API keys have ended\n"
     assert restauth("user delete #3 --yes").out == "deleted ada\n"
 
 
@@ -597,7 +687,7 @@ def test_user_show_tells_whether_the_password_is_blocked(
 
 ON_ONE_USER = (
     *("show", "sessions", "lock", "unlock", "delete", "end-sessions", "passwd", "roles"),
-    "reset-code",
+    *("reset-code", "keys", "end-keys"),
 )
 
 

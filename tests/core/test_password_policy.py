@@ -145,3 +145,8 @@ def test_what_cannot_be_hashed_is_refused(password: str, words: str) -> None:
 )
 def test_any_other_character_can_be_in_a_password(char: str) -> None:
     assert find_form_fault(f"{char}pass{char}word{char}") is None
+
+
+def test_what_a_login_would_take_for_an_api_key_is_refused() -> None:
+    assert "API key" in str(find_form_fault("rak_" + "0" * 61))
+    assert find_form_fault("rak_" + "0" * 60) is None

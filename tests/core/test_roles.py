@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restauth.core.roles import MAX_ROLES, changed, is_role
+from restauth.core.roles import MAX_ROLES, changed, is_role, limit
 from restauth.errors import UnacceptableRoles
 from tests.core.inputs import LIMITED
 
@@ -79,3 +79,11 @@ def test_one_text_is_no_list_of_roles() -> None:
     for no_list in (None, 1, [["editor"]]):
         with pytest.raises(UnacceptableRoles):
             changed((), no_list, ())  # type: ignore[arg-type]
+
+
+def test_a_key_leaves_of_the_users_roles_those_that_it_has() -> None:
+    roles = ("admin", "editor", "viewer")
+    assert limit(roles, None) == roles
+    assert limit(roles, ("viewer", "admin")) == ("admin", "viewer")
+    assert limit(("viewer",), ("admin", "viewer")) == ("viewer",)  # a role was taken away
+    assert limit(roles, ()) == limit((), None) == limit((), roles) == ()

@@ -97,7 +97,7 @@ def test_the_curl_session(server: Server, tmp_path: Path) -> None:
 
 def test_curl_reads_the_password_from_a_file(server: Server, tmp_path: Path) -> None:
     server.register(NAME, PASSWORD)
-    (tmp_path / "credentials").write_text(example("clients", "netrc"))
+    (tmp_path / "credentials").write_text(example("clients", "netrc", PASSWORD))
     command = example("clients", "sh", "--netrc-file")
     done = curl(tmp_path, command, server.address)
     assert json.loads(done.stdout)["duration"] == 600

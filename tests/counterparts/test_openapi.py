@@ -37,23 +37,26 @@ NO_THROTTLE = {"free_failures": "0", "max_failures": "0", "peer_failures": "0"}
 WHERE = "/api/openapi.json"
 
 # All checks are on. But 400 is also for requests that are as described: of a name that is taken, of
-# a code that no operator made, for a user who is none (not 404: REST-auth's contract), and for the
-# end of the session that a password has not.
+# a code that no operator made, for a user who is none (not 404: REST-auth's contract), for the
+# end of the session that a password has not, and for a key with roles that the user has not.
 MAY_REFUSE = (
     "POST /api/users",
     "POST /api/password-resets",
     "GET /api/users/{id}",
     "DELETE /api/token",
+    "POST /api/keys",
     "POST /api/admin/users",
     "PUT /api/admin/users/{id}/username",
 )
-# What a tester who is a new user each time knows by chance at most: a secret or session of its own.
 OF_OPERATORS = "/api/admin/"
+# What a tester who is a new user each time knows by chance at most: a secret, a session or a key of
+# its own.
 OUT_OF_REACH = {
     "POST /api/token",
     "POST /api/password-resets",
     "DELETE /api/token",
     "DELETE /api/sessions/{sid}",
+    "DELETE /api/keys/{key}",
 }
 MAY_BE = ["2xx", 400, 401, 403, 404]
 TESTING = {
@@ -215,6 +218,13 @@ def test_a_generated_client_does_the_journey(
             assert isinstance(token, models.Token)
             by_token = connect("AuthenticatedClient", token=token.token)
             assert api("greet").sync(client=by_token) == models.Greeting(data="Hello, journey!")
+
+        body = models.MakeKeyBody(name="ci", expires_in=60)
+        made = api("make_key").sync(client=by_prefix, body=body)
+        by_key = connect("AuthenticatedClient", token=made.key)
+        assert api("greet").sync(client=by_key) == models.Greeting(data="Hello, journey!")
+        (kept,) = api("list_keys").sync(client=by_prefix).keys
+        assert (kept.id, kept.roles) == (made.id, None)
 
         pair = api("start_session").sync(client=by_prefix)
         for _ in range(2):

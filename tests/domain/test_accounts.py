@@ -77,17 +77,18 @@ def test_an_overview_says_how_an_account_is_used(
 ) -> None:
     services = make_services(max_failures=2, session_duration=1000)
     account = register(services)
-    assert services.accounts.overview(account) == Overview(account, None, 0, 0, None)
+    assert services.accounts.overview(account) == Overview(account, None, 0, 0, 0, None)
     began = clock.now
     for _ in range(2):
         issue(services)
+    services.api_keys.make(account, "ci")
     clock.advance(5)
     fail(services)
-    assert services.accounts.overview(account) == Overview(account, began, 2, 1, None)
+    assert services.accounts.overview(account) == Overview(account, began, 2, 1, 1, None)
     fail(services)
-    assert services.accounts.overview(account) == Overview(account, began, 2, 2, clock.now)
+    assert services.accounts.overview(account) == Overview(account, began, 2, 1, 2, clock.now)
     clock.advance(995)
-    assert services.accounts.overview(account) == Overview(account, began, 0, 2, clock.now - 995)
+    assert services.accounts.overview(account) == Overview(account, began, 0, 1, 2, clock.now - 995)
     services.accounts.delete(account)
     with pytest.raises(UnknownUser):
         services.accounts.overview(account)
@@ -390,11 +391,11 @@ def test_guesses_at_an_invitation_are_counted_by_its_selector(
 # What the owner does
 
 
-OWNERS: dict[str, Callable[[Accounts, Account], None]] = {
+OWNERS: dict[str, Callable[[Accounts, Account], object]] = {
     "another password": lambda accounts, it: accounts.change_password(it, "thief's", CLIENT),
     "deletion": lambda accounts, it: accounts.close(it, CLIENT),
 }
-MEANWHILE: dict[str, Callable[[Accounts, Account], None]] = {
+MEANWHILE: dict[str, Callable[[Accounts, Account], object]] = {
     "another": lambda accounts, it: accounts.set_password(it, "another"),
     "the same again": lambda accounts, it: accounts.set_password(it, PASSWORD),
     "locked": lambda accounts, it: accounts.lock(it),
@@ -408,8 +409,8 @@ def test_a_verified_password_changes_nothing_once_the_account_has_changed(
     make_services: ServicesFactory,
     accounts: Accounts,
     account: Account,
-    change: Callable[[Accounts, Account], None],
-    meanwhile: Callable[[Accounts, Account], None],
+    change: Callable[[Accounts, Account], object],
+    meanwhile: Callable[[Accounts, Account], object],
 ) -> None:
     meanwhile(make_services().accounts, account)
     left = list(accounts.list())

@@ -137,6 +137,7 @@ class Journey:
         self.expect("registration_failed", None)
         self._log_in_and_out()
         self._refresh()
+        self._make_api_keys()
         self._change_passwords()
         self._be_operated()
         self._change_keys()
@@ -202,6 +203,22 @@ class Journey:
         self.expect("sessions_ended", count=2)
         self.sessions.end_all(1)
         self.expect("sessions_ended", 1, "operator", count=0)
+
+    def _make_api_keys(self) -> None:
+        api_keys, account = self.services.api_keys, self.accounts.find(1)
+        for _ in range(2):
+            issued = api_keys.make(account, "Kiebitz", CLIENT)
+            self.expect("api_key_made", key_id=issued.key.id)
+            self.secrets |= {issued.text, issued.text[25:], issued.key.secret_digest}
+            verify(self.services, issued.text)  # no use is an event
+        self.refuse(api_keys.make, account, "", CLIENT)
+        assert api_keys.end(1, issued.key.id, CLIENT)
+        self.expect("api_key_ended", key_id=issued.key.id)
+        assert not api_keys.end(1, issued.key.id, CLIENT)
+        api_keys.end_all(1, CLIENT)
+        self.expect("api_keys_ended", count=1)
+        api_keys.end_all(1)
+        self.expect("api_keys_ended", 1, "operator", count=0)
 
     def _change_passwords(self) -> None:
         first, self.second, third = "Amsel am Morgen", "Elster/am/Abend", "Nachtigall~~~~"
@@ -664,7 +681,7 @@ def test_the_operator_can_lock_while_the_log_cannot_be_written(
     monkeypatch.setenv("RESTAUTH_AUDIT_LOG", str(log))
     assert main.main(["user", "lock", NAME]) == 0
     out, err = capsys.readouterr()
-    assert out == f"locked {NAME}; all sessions have ended\n"
+    assert out == f"locked {NAME}; all sessions and API keys have ended\n"
     assert err.startswith(f"restauth: The audit log {log} cannot be written: ")
     assert err.count("\n") == 1
     assert services.accounts.find(account.id).locked_at is not None

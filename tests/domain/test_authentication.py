@@ -52,7 +52,7 @@ def stale(services: Services) -> Account:
     return add(services, passwords.hash(PASSWORD, CHEAPEST + 1))
 
 
-CHANGES: dict[str, Callable[[Services, Account], None]] = {
+CHANGES: dict[str, Callable[[Services, Account], object]] = {
     "another password": lambda services, account: services.accounts.set_password(account, "other"),
     "locked": lambda services, account: services.accounts.lock(account),
     "deleted": lambda services, account: services.accounts.delete(account),

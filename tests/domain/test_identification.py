@@ -19,15 +19,17 @@ import webtest
 
 from restauth import create_app, settings
 from restauth.core.access_tokens import Claims
-from restauth.core.authorization import Basic
+from restauth.core.api_keys import KeyParts
+from restauth.core.authorization import Basic, Bearer
 from restauth.core.keyring import ROTATION_GRACE, Algorithm
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain.identification import Identification
 from restauth.errors import BadCredentials, Throttled, UnusableKeyRing
-from restauth.records import Account, User
+from restauth.records import Account, Caller, IssuedKey, User
 from restauth.services import Services, build_stateless
 from restauth.testing import Clock
 from tests.conftest import CLIENT, PUBLIC_CLIENT, ServicesFactory, basic, bearer, client_of
+from tests.databases import nobody_can_write
 from tests.documents import example
 from tests.domain.actions import (
     NAME,
@@ -39,6 +41,7 @@ from tests.domain.actions import (
     register,
     session_of,
     start,
+    throttled,
     verify,
 )
 from tests.key_pairs import PAIRED, need_extra
@@ -295,6 +298,187 @@ def test_without_a_store_no_password_is_accepted(
             verifier.identify(Basic(username, PASSWORD), CLIENT)
     assert work == []
     assert os.listdir(copy.parent) == [copy.name]  # no database was made
+
+
+# API keys
+
+
+@pytest.fixture
+def key(services: Services) -> IssuedKey:
+    """Of miguel, with all roles."""
+    return services.api_keys.make(services.accounts.find(1), "ci")
+
+
+def by_key(verifier: Identification, text: str, owner: str = NAME) -> list[Caller | None]:
+    """What each way to present a key gives; None where it is refused."""
+    claims = (Bearer(text), Basic(text, "x"), Basic(text, ""), Basic(owner, text))
+    return [caller_or_none(verifier, claim) for claim in claims]
+
+
+def caller_or_none(verifier: Identification, claim: Basic | Bearer) -> Caller | None:
+    try:
+        return verifier.identify(claim, CLIENT)
+    except BadCredentials:
+        return None
+
+
+NO_ONE = [None] * 4
+
+
+def test_a_key_is_its_user_in_each_way_to_present_it_and_costs_no_hash(
+    key: IssuedKey, build_near: Build, work: list[int]
+) -> None:
+    near, caller = build_near(), Caller(User(1, NAME, ("editor",), None, "key"), None)
+    assert by_key(near, key.text) == [caller] * 4
+    assert by_key(near, key.text, owner=NAME.upper()) == [caller] * 4  # as at a login
+    assert work == []
+
+
+def test_without_a_store_no_key_is_accepted(
+    key: IssuedKey, copy: Path, build_far: Build, work: list[int]
+) -> None:
+    assert by_key(build_far(), key.text) == NO_ONE
+    assert work == []
+    assert os.listdir(copy.parent) == [copy.name]
+
+
+def test_a_key_with_the_name_of_another_is_refused(
+    services: Services, key: IssuedKey, build_near: Build, work: list[int]
+) -> None:
+    register(services, "susan")
+    work.clear()
+    for other in ("susan", "nobody", f"{NAME}x", ":" * 300):
+        assert by_key(build_near(), key.text, owner=other)[3] is None
+    assert work == []
+
+
+def with_checksum(key_id: str, secret: str) -> str:
+    return KeyParts(key_id, secret).build()
+
+
+def damaged(text: str) -> str:
+    """With another checksum."""
+    return text[:-1] + ("0" if text[-1] != "0" else "1")
+
+
+def test_what_is_not_the_key_is_refused_without_a_hash_and_counts_as_no_failure(
+    services: Services, key: IssuedKey, build_near: Build, work: list[int]
+) -> None:
+    near, key_id, secret = build_near(), key.key.id, key.text[25:65]
+    work.clear()
+    for text in (
+        with_checksum("0" * 20, secret),  # no such key
+        with_checksum(key_id, "0" * 40),  # another secret
+        *(damaged(key.text), key.text[:-1], key.text[:65], key.text + "0", key.text + "\n"),
+    ):
+        assert by_key(near, text) == NO_ONE
+    for text in (key.text.upper(), key.text.replace("_", "-"), key.text[4:], key.text[:64]):
+        assert caller_or_none(near, Bearer(text)) is None
+    assert work == []
+    assert services.accounts.failures_of(services.accounts.find(1)).count == 0
+
+
+def test_a_damaged_key_is_refused_before_the_store_is_asked(
+    key: IssuedKey, build_near: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = build_near()
+    assert near.store is not None
+    asked: list[str] = []
+    monkeypatch.setattr(near.store, "find_live_api_key", lambda key_id, _: asked.append(key_id))
+    assert by_key(near, damaged(key.text)) == NO_ONE
+    assert asked == []
+    assert by_key(near, key.text) == NO_ONE
+    assert asked == [key.key.id] * 4  # once for each request
+
+
+KEY_EVENTS: dict[str, Callable[[Services, Account], object]] = {
+    "ended": lambda services, account: services.api_keys.end_all(account.id),
+    "locked": lambda services, account: services.accounts.lock(account),
+    "deleted": lambda services, account: services.accounts.delete(account),
+    "registered anew": replace,
+}
+
+
+@pytest.mark.parametrize("happen", KEY_EVENTS.values(), ids=KEY_EVENTS)
+def test_what_ends_a_key_ends_it_at_once_in_every_process(
+    services: Services,
+    key: IssuedKey,
+    build_near: Build,
+    happen: Callable[[Services, Account], object],
+) -> None:
+    near = build_near()
+    assert None not in by_key(near, key.text)
+    happen(services, services.accounts.find(1))
+    assert by_key(near, key.text) == NO_ONE
+
+
+def test_a_key_lives_on_after_a_logout_a_new_password_and_failures(
+    services: Services, key: IssuedKey, make_services: ServicesFactory
+) -> None:
+    near = make_services(max_failures=2, peer_failures=1)
+    services.sessions.end_all(1)
+    services.accounts.set_password(services.accounts.find(1), "another")
+    for client in (CLIENT, PUBLIC_CLIENT):
+        fail(near, 1, client)
+    assert throttled(near) is None  # the password is blocked
+    for claim in (Bearer(key.text), Basic(NAME, key.text)):
+        caller = near.identification.identify(claim, PUBLIC_CLIENT)
+        assert caller is not None
+        assert caller.user.how == "key"
+
+
+def test_a_key_expires_at_its_second(services: Services, build_near: Build, clock: Clock) -> None:
+    near = build_near()
+    key = services.api_keys.make(services.accounts.find(1), "ci", expires_in=60)
+    clock.advance(59)
+    assert None not in by_key(near, key.text)
+    clock.advance(1)
+    assert by_key(near, key.text) == NO_ONE
+
+
+def test_a_key_has_the_roles_of_now_that_it_was_made_with(
+    services: Services, build_near: Build
+) -> None:
+    def roles(key: IssuedKey) -> tuple[str, ...]:
+        return verify(build_near(), key.text).user.roles
+
+    services.accounts.set_roles(services.accounts.find(1), ["editor", "viewer"])
+    miguel = services.accounts.find(1)
+    every = services.api_keys.make(miguel, "every")
+    one, none = (services.api_keys.make(miguel, "some", roles=some) for some in (["viewer"], []))
+    assert [roles(key) for key in (every, one, none)] == [("editor", "viewer"), ("viewer",), ()]
+    services.accounts.set_roles(miguel, ["admin", "viewer"])
+    assert [roles(key) for key in (every, one, none)] == [("admin", "viewer"), ("viewer",), ()]
+    services.accounts.set_roles(miguel, ["admin"])
+    assert [roles(key) for key in (every, one, none)] == [("admin",), (), ()]
+
+
+def test_a_use_is_noted_to_the_hour_and_a_refused_one_is_not(
+    services: Services, key: IssuedKey, build_near: Build, clock: Clock
+) -> None:
+    near = build_near()
+
+    def last_used_at() -> int | None:
+        return services.api_keys.list(1)[0].last_used_at
+
+    assert by_key(near, with_checksum(key.key.id, "0" * 40)) == NO_ONE
+    assert caller_or_none(near, Basic("susan", key.text)) is None
+    assert last_used_at() is None
+    clock.advance(1800)
+    verify(near, key.text)
+    assert last_used_at() == clock.now - 1800
+    clock.advance(3600)
+    verify(near, key.text)
+    assert last_used_at() == clock.now - 1800
+
+
+def test_a_use_that_cannot_be_noted_is_no_refusal(
+    services: Services, key: IssuedKey, build_near: Build, no_patience: None
+) -> None:
+    near = build_near()
+    with nobody_can_write(services):
+        assert verify(near, key.text).user.how == "key"
+    assert services.api_keys.list(1)[0].last_used_at is None
 
 
 # The keys of a verifier without a store

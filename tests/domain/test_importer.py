@@ -163,7 +163,7 @@ NAME_TROUBLES: dict[str, list[object]] = {
     "empty name": [""],
     "name of more than 255 characters": ["x" * 256, "\ufdfa" * 15],  # 18 characters by NFKC
     BAD_CHARACTER: ["a:b", "a\nb", "\x7f", "a\0"],
-    "name that looks like a token": [TOKEN],
+    "name that looks like a token": [TOKEN, "rak_" + "0" * 61],
     "name of a lower id": ["miguel"],
     "name of a lower id but for case": ["Miguel", "\uff4diguel"],
 }

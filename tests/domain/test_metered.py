@@ -41,6 +41,9 @@ def test_each_outcome_is_counted_by_its_credential(metered: Services) -> None:
     assert verify(metered, token).user.username == NAME
     attempt(metered, Basic(token, ""))
     attempt(metered, Bearer("a.b.c"))
+    key = metered.api_keys.make(metered.accounts.find(1), "ci").text
+    for claim in (Bearer(key), Basic(key, ""), Basic(NAME, key), Basic(WRONG, key)):
+        attempt(metered, claim)
     attempt(metered, Basic(NAME, PASSWORD))  # verified before: it is in the credential cache
     for _ in range(2):
         attempt(metered, Basic(NAME, WRONG))
@@ -48,6 +51,8 @@ def test_each_outcome_is_counted_by_its_credential(metered: Services) -> None:
     assert counted(metered) == {
         ("token", "succeeded"): 2,
         ("token", "bad_credentials"): 1,
+        ("key", "succeeded"): 3,
+        ("key", "bad_credentials"): 1,
         ("password", "succeeded"): 1,
         ("password", "bad_credentials"): 2,
         ("password", "throttled"): 1,
@@ -84,7 +89,7 @@ def test_outcomes_are_shown_before_they_happen(metered: Services) -> None:
     shown = set(metered.metrics.read().authentications)
     assert ("password", "throttled") in shown
     assert ("token", "store_unavailable") in shown
-    assert len(shown) == 8
+    assert len(shown) == 11
 
 
 def test_where_the_figures_are_off_nothing_is_counted(services: Services) -> None:

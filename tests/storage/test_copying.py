@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tests.storage.test_store import (
     fail,
     give_code,
     invite,
+    key_of,
     rotate,
 )  # fmt: skip
 
@@ -45,6 +47,8 @@ def source(open_sqlite: OpenSQLite) -> Engine:
     rotate(store, 1, NOW + 1)
     give_code(store, miguel)
     invite(store)
+    store.add_api_key(replace(key_of(miguel, "key"), roles=("editor",)), 1)
+    store.add_api_key(key_of(miguel, "other", end=NOW + 1), 1)
     fail(store, "miguel", "192.0.2.7")
     fail(store, "", "192.0.2.7")
     fail(store, "miguel", "")

@@ -20,18 +20,20 @@ ROTATION = "INSERT INTO rotations (session_id, rotated_at, counter) VALUES "
 INVITATION = (
     "INSERT INTO invitations (selector, secret_digest, roles, created_at, expires_at) VALUES "
 )
+KEY = "INSERT INTO api_keys (id, user_id, name, secret_digest, created_at) VALUES "
 OLD_HASH = "INSERT INTO old_hashes (kind, work, sample) VALUES "
 
 
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
-    """All migrations, two users, and one session, reset code and count of failures."""
+    """All migrations, two users, and one session, API key, reset code and count of failures."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
         run(connection, *(statement for migration in MIGRATIONS for statement in migration))
         run(connection, USER + "('Miguel', 'miguel', 'hash', 0), ('Susan', 'susan', 'hash', 0)")
         run(connection, SESSION + "('sid', 1, 0, 0, 1)", CODE + "(1, 'selector', 'digest', 1)")
-        run(connection, ROTATION + "('sid', 0, 0)", INVITATION + "('one', 'digest', '', 0, 1)")
+        run(connection, ROTATION + "('sid', 0, 0)", KEY + "('kid', 1, 'ci', 'digest', 0)")
+        run(connection, INVITATION + "('one', 'digest', '', 0, 1)")
         run(connection, FAILURES + "('miguel', '', 1, 0, 0, 0)", OLD_HASH + "('kind', 1, 's')")
         yield connection
 
@@ -94,6 +96,13 @@ REFUSED = [
     FAILURES + "('n', NULL, 1, 0, 0, 0)",
     FAILURES + "('n', 'p', 'x', 0, 0, 0)",
     FAILURES + "('n', 'p', 1, 0, 0, NULL)",
+    KEY + "('kid', 1, 'ci', 'digest', 0)",  # a key id twice
+    KEY + "('k', 3, 'ci', 'digest', 0)",  # a key without a user
+    KEY + "('k', 1, NULL, 'digest', 0)",
+    KEY + "('k', 1, 'ci', NULL, 0)",
+    KEY + "('k', 1, 'ci', 'digest', NULL)",
+    "UPDATE api_keys SET expires_at = 'x'",
+    "UPDATE api_keys SET last_used_at = 'x'",
     OLD_HASH + "('kind', 2, 's')",  # a kind twice
     OLD_HASH + "('k', 'x', 's')",
     OLD_HASH + "('k', 1, NULL)",
@@ -111,7 +120,7 @@ def test_the_tables_refuse_what_cannot_be(connection: sqlite3.Connection) -> Non
 
 def test_what_is_a_users_goes_with_the_user(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM users")
-    for table in ("sessions", "rotations", "reset_codes"):
+    for table in ("sessions", "rotations", "reset_codes", "api_keys"):
         assert rows(connection, table) == [], table
 
 

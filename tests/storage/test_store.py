@@ -15,6 +15,7 @@ from restauth.errors import StoreUnavailable
 from restauth.records import (
     MAX_ID,
     Account,
+    ApiKey,
     FailureCount,
     ImportedUser,
     Invitation,
@@ -25,7 +26,7 @@ from restauth.storage import sqlite
 from restauth.storage import store as limits
 from restauth.storage.engine import Engine, Execute, Result, Row
 from restauth.storage.schema import MIGRATIONS
-from restauth.storage.store import MAX_SESSIONS, FailureCounts, Importing, Store
+from restauth.storage.store import MAX_API_KEYS, MAX_SESSIONS, FailureCounts, Importing, Store
 from tests.storage.system import OpenPostgres, OpenSQLite
 from tests.storage.test_engine import OpenEngine
 
@@ -37,6 +38,7 @@ MIGUEL = Account(1, "Miguel", "hash of Miguel", NOW, None, 1, ())
 SUSAN = Account(2, "Susan", "hash of Susan", NOW, None, 1, ())
 TABLES = (
     *("users", "sessions", "rotations", "reset_codes", "failures", "old_hashes", "invitations"),
+    "api_keys",
 )
 GRACE = 10
 
@@ -143,6 +145,15 @@ def invite(store: Store, selector: str = "invited", end: int = END) -> Invitatio
     return invitation
 
 
+def key_of(user: Account, key_id: str, *, now: int = NOW, end: int | None = None) -> ApiKey:
+    digest = f"digest of {key_id}"
+    return ApiKey(key_id, user.id, user.username, user.roles, "ci", None, digest, now, end)
+
+
+def key_ids(engine: Engine) -> set[str]:
+    return {key_id for (key_id,) in engine.read("SELECT id FROM api_keys", {})}
+
+
 def session_ids(engine: Engine) -> set[str]:
     return {session_id for (session_id,) in engine.read("SELECT id FROM sessions", {})}
 
@@ -196,6 +207,7 @@ TRANSACTIONS: dict[str, Callable[[Store], object]] = {
     "roles": lambda store: store.change_roles(1, lambda _: ("admin",)),
     "failures": lambda store: store.change_failures("miguel", PEER, count_one, NOW),
     "invitation": lambda store: store.add_invited_user("invited", "Ada", "ada", "hash", NOW)[1],
+    "key": lambda store: store.add_api_key(key_of(MIGUEL, "new"), 1),
 }
 
 # Of all that do it at once, one gets True.
@@ -265,6 +277,9 @@ class StoreContract:
         assert store.list_sessions(user_id, NOW) == []
         assert store.end_sessions(user_id) == 0
         assert not store.set_reset_code(user_id, "selector", "digest", END)
+        assert store.add_api_key(replace(key_of(MIGUEL, "new"), user_id=user_id), 1) is False
+        assert store.list_api_keys(user_id, NOW) == []
+        assert store.count_api_keys(user_id, NOW) == store.end_api_keys(user_id) == 0
         assert everything(engine) == before
 
     def test_an_id_is_never_given_twice(self, store: Store) -> None:
@@ -324,17 +339,17 @@ class StoreContract:
     def test_the_last_login_is_when_a_session_last_began_also_of_one_that_has_ended(
         self, store: Store
     ) -> None:
-        assert store.find_activity(1, NOW) == (None, 0)
+        assert store.find_activity(1, NOW) == (None, 0, 0)
         assert store.find_activity(3, NOW) is None
         begin(store, MIGUEL, "m1", "m2", now=NOW + 5)
         begin(store, MIGUEL, "m3", now=NOW + 7)
         begin(store, SUSAN, "s1", now=NOW + 9)
         assert not store.add_session(session_of(MIGUEL, "late", NOW + 20), 2)
-        assert store.find_activity(1, NOW) == (NOW + 7, 3)
-        assert store.find_activity(1, END) == (NOW + 7, 0)  # they have expired
+        assert store.find_activity(1, NOW) == (NOW + 7, 3, 0)
+        assert store.find_activity(1, END) == (NOW + 7, 0, 0)  # they have expired
         store.end_session("m3", 1)
-        assert store.find_activity(1, NOW) == (NOW + 7, 2)
-        assert store.find_activity(2, NOW) == (NOW + 9, 1)
+        assert store.find_activity(1, NOW) == (NOW + 7, 2, 0)
+        assert store.find_activity(2, NOW) == (NOW + 9, 1, 0)
 
     @pytest.mark.parametrize("version", [None, 1])
     @pytest.mark.parametrize("name", ENDINGS)
@@ -348,10 +363,15 @@ class StoreContract:
         give_code(store, MIGUEL)
         give_code(store, SUSAN, "s")
         fail(store, "miguel", PEER)
+        for user, key_id in ((MIGUEL, "k1"), (SUSAN, "k2")):
+            assert store.add_api_key(key_of(user, key_id), 1)
         assert end(store, version)
         assert store.find_user(1) == account
         assert store.find_user(2) == SUSAN
         assert not store.add_session(session_of(MIGUEL, "late"), 1)
+        assert store.add_api_key(key_of(MIGUEL, "late"), 1) is False
+        # A new password ends no key.
+        assert key_ids(engine) == ({"k1", "k2"} if account == NEW_PASSWORD else {"k2"})
         assert store.find_unchanged(MIGUEL) is None
         assert store.find_unchanged(SUSAN) == SUSAN
         assert (session_ids(engine), code_users(engine)) == ({"s1"}, {2})
@@ -689,6 +709,95 @@ class StoreContract:
         assert session_ids(engine) == {"s1", "s2"}
 
     # Reset codes
+
+    def test_a_key_is_found_as_it_was_made_with_the_roles_of_now(self, store: Store) -> None:
+        store.change_roles(1, lambda _: ("admin", "editor"))
+        keys = [
+            replace(key_of(MIGUEL, name), user_roles=("admin", "editor"), roles=roles)
+            for name, roles in (("all", None), ("none", ()), ("two", ("admin", "editor")))
+        ]
+        for key in keys:
+            assert store.add_api_key(key, 1)
+            assert store.find_live_api_key(key.id, NOW) == store.find_api_key(key.id) == key
+        store.change_roles(1, lambda _: ("viewer",))
+        now = replace(keys[2], user_roles=("viewer",))
+        assert store.find_live_api_key("two", NOW) == now
+        assert [store.find_live_api_key(name, NOW) for name in ("TWO", "tw_", "")] == [None] * 3
+        assert store.find_api_key("other") is None
+
+    def test_a_key_is_over_at_the_very_second_of_its_end(self, store: Store) -> None:
+        key = key_of(MIGUEL, "key", end=END)
+        assert store.add_api_key(key, 1)
+        assert store.find_live_api_key("key", END - 1) == key
+        assert store.find_live_api_key("key", END) is None
+        assert store.find_api_key("key") == key  # for the operator
+        assert store.list_api_keys(1, END - 1) == [key]
+        assert store.list_api_keys(1, END) == []
+        for now, number in ((END - 1, 1), (END, 0)):
+            assert store.count_api_keys(1, now) == number
+            assert store.find_activity(1, now) == (None, 0, number)
+
+    def test_a_key_of_a_locked_user_is_not_found_even_if_it_is_there(
+        self, engine: Engine, store: Store
+    ) -> None:
+        assert store.add_api_key(key_of(MIGUEL, "key"), 1)
+        engine.write("UPDATE users SET locked_at = 1 WHERE id = 1", {})
+        assert store.find_live_api_key("key", NOW) is None
+        assert store.find_api_key("key") is not None
+        assert store.add_api_key(key_of(MIGUEL, "late"), 1) is False
+
+    def test_keys_are_listed_the_newest_first_and_ended_by_their_own_user(
+        self, engine: Engine, store: Store
+    ) -> None:
+        for number in (2, 3, 1):
+            assert store.add_api_key(key_of(MIGUEL, f"k{number}", now=NOW + number), 1)
+        assert store.add_api_key(key_of(SUSAN, "s1"), 1)
+        assert [key.id for key in store.list_api_keys(1, NOW)] == ["k3", "k2", "k1"]
+        assert not store.end_api_key("k1", SUSAN.id)
+        assert store.end_api_key("k1", MIGUEL.id)
+        assert not store.end_api_key("k1", MIGUEL.id)
+        assert store.end_api_keys(MIGUEL.id) == 2
+        assert key_ids(engine) == {"s1"}
+
+    def test_a_user_has_so_many_keys_and_expired_ones_do_not_count(
+        self, engine: Engine, store: Store
+    ) -> None:
+        for number in range(MAX_API_KEYS):
+            assert store.add_api_key(key_of(MIGUEL, f"k{number}", end=NOW + 1 + number), 1)
+        assert store.add_api_key(key_of(MIGUEL, "new"), 1) is None
+        assert store.count_api_keys(1, NOW) == MAX_API_KEYS
+        assert store.add_api_key(key_of(SUSAN, "s1", end=NOW + 1), 1)
+        assert store.add_api_key(key_of(MIGUEL, "new", now=NOW + 1), 1)
+        assert "k0" not in key_ids(engine)
+        assert {"k1", "new", "s1"} <= key_ids(engine)  # the expired keys of the user alone go
+        assert len(key_ids(engine)) == MAX_API_KEYS + 1
+
+    def test_the_use_of_a_key_is_written_once_an_hour(
+        self, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written = []
+        write = store._write_if_free
+
+        def noted(sql: str, parameters: Mapping[str, object]) -> None:
+            written.append(parameters)
+            write(sql, parameters)
+
+        monkeypatch.setattr(store, "_write_if_free", noted)
+        assert store.add_api_key(key_of(MIGUEL, "key"), 1)
+        hour = NOW - NOW % 3600
+        # The second is the last one of its hour; in the last row, the clock was set back.
+        for now, last, writes in (
+            *((hour, hour, 1), (hour + 3599, hour, 1)),
+            *((hour + 3600, hour + 3600, 2), (NOW, hour + 3600, 2)),
+        ):
+            found = store.find_live_api_key("key", now)
+            assert found is not None
+            store.note_api_key_use(found, now)
+            assert [key.last_used_at for key in store.list_api_keys(1, NOW)] == [last]
+            assert len(written) == writes
+        stale = key_of(MIGUEL, "key")  # as another process has read it before
+        store.note_api_key_use(stale, hour)
+        assert [key.last_used_at for key in store.list_api_keys(1, NOW)] == [hour + 3600]
 
     def test_a_code_is_found_for_its_user_until_the_very_second_of_its_end(
         self, store: Store
@@ -1040,6 +1149,14 @@ def test_no_statement_reads_a_table_from_end_to_end(
         list(store.list_users("m", is_locked=is_locked))
         list(store.list_users(is_locked=is_locked))
     store.find_activity(1, NOW)
+    store.add_api_key(key_of(MIGUEL, "key"), reread(store, 1).password_version)
+    store.find_live_api_key("key", NOW)
+    store.find_api_key("key")
+    store.note_api_key_use(key_of(MIGUEL, "key"), NOW)
+    store.list_api_keys(1, NOW)
+    store.count_api_keys(1, NOW)
+    store.end_api_key("key", 1)
+    store.end_api_keys(1)
     store.find_user_by_name("miguel")
     store.renew_password_hash(1, "old", "new")
     store.find_reset_code("selector", NOW)

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from restauth.errors import BadCredentials, PasswordRequired, RoleRequired
+from restauth.errors import BadCredentials, LoginRequired, PasswordRequired, RoleRequired
 from restauth.records import Caller, User
 from restauth.web.access import Access, check_roles, check_route
 
 BY_PASSWORD = Caller(User(1, "miguel", ("editor", "viewer"), None, "password"), None)
 BY_TOKEN = Caller(User(1, "miguel", ("editor", "viewer"), "s", "token"), None)
 WITHOUT_ROLE = Caller(User(1, "miguel", ("viewer", "editors", "edito"), None, "password"), None)
+BY_KEY = Caller(User(1, "miguel", ("viewer",), None, "key"), None)
 USER = BY_PASSWORD.user
 
 
@@ -18,7 +19,7 @@ def outcome(check: Any, *arguments: object) -> object:
     """What a check gives, or the class of its refusal."""
     try:
         return check(*arguments)
-    except (BadCredentials, PasswordRequired, RoleRequired) as error:
+    except (BadCredentials, LoginRequired, PasswordRequired, RoleRequired) as error:
         return type(error)
 
 
@@ -30,9 +31,15 @@ def outcome(check: Any, *arguments: object) -> object:
     [
         (Access.USER, BY_PASSWORD, BY_PASSWORD),
         (Access.USER, BY_TOKEN, BY_TOKEN),
+        (Access.USER, BY_KEY, BY_KEY),
         (Access.USER, None, BadCredentials),
+        (Access.LOGIN, BY_PASSWORD, BY_PASSWORD),
+        (Access.LOGIN, BY_TOKEN, BY_TOKEN),
+        (Access.LOGIN, BY_KEY, LoginRequired),
+        (Access.LOGIN, None, BadCredentials),
         (Access.PASSWORD, BY_PASSWORD, BY_PASSWORD),
         (Access.PASSWORD, BY_TOKEN, PasswordRequired),
+        (Access.PASSWORD, BY_KEY, PasswordRequired),
         (Access.PASSWORD, None, BadCredentials),
         (Access.ADMIN, BY_PASSWORD, BY_PASSWORD),
         (Access.ADMIN, BY_TOKEN, BY_TOKEN),

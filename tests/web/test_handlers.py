@@ -465,6 +465,74 @@ def test_a_session_of_another_user_is_as_unknown_as_one_that_never_was(
     assert_works(miguel, susan)
 
 
+# /api/keys
+
+
+def make_key(client: webtest.TestApp, status: int = 201, **members: Any) -> Any:
+    return client.post_json("/api/keys", {"name": "ci", **members}, headers=PASSWORD, status=status)
+
+
+def test_a_key_is_shown_once_and_found_at_its_location(
+    miguel: webtest.TestApp, services: Services
+) -> None:
+    give_roles(services, "editor", "viewer")
+    made = make_key(miguel, roles=["viewer"], expires_in=3600)
+    key = made.json["key"]
+    assert re.fullmatch("rak_[0-9a-f]{20}_[0-9a-f]{48}", key)
+    key_id = key[4:24]
+    shown = {
+        "created_at": "2027-01-15T08:00:00Z",
+        "expires_at": "2027-01-15T09:00:00Z",
+        "id": key_id,
+        "name": "ci",
+        "prefix": f"rak_{key_id}",
+        "roles": ["viewer"],
+    }
+    assert made.json == {**shown, "key": key}
+    assert made.headers["Location"] == f"http://localhost:80/api/keys/{key_id}"
+    listed = miguel.get("/api/keys", headers=PASSWORD)
+    assert listed.json == {"keys": [{**shown, "last_used_at": None}]}
+    assert key[24:] not in listed.text
+    me = miguel.get("/api/users/me", headers=basic("MIGUEL", key)).json
+    assert (me["username"], me["roles"]) == ("miguel", ["viewer"])
+    (used,) = miguel.get("/api/keys", headers=PASSWORD).json["keys"]
+    assert used["last_used_at"] == "2027-01-15T08:00:00Z"
+    miguel.delete(made.headers["Location"], headers=PASSWORD, status=204)
+    miguel.delete(made.headers["Location"], headers=PASSWORD, status=404)
+    miguel.get("/api/resource", headers=bearer(key), status=401)
+    assert miguel.get("/api/keys", headers=PASSWORD).json == {"keys": []}
+
+
+def test_a_key_without_limits_says_so_and_wrong_ones_are_refused(miguel: webtest.TestApp) -> None:
+    for made in (make_key(miguel).json, make_key(miguel, roles=None, expires_in=None).json):
+        assert (made["roles"], made["expires_at"]) == (None, None)
+    for member, wrong in (("name", None), ("name", 7), ("roles", "editor"), ("expires_in", "60")):
+        assert code_of(make_key(miguel, 400, **{member: wrong})) == "unacceptable_key"
+    assert len(miguel.get("/api/keys", headers=PASSWORD).json["keys"]) == 2
+
+
+def test_a_new_password_says_how_many_keys_live_on(
+    miguel: webtest.TestApp, services: Services, clock: Clock
+) -> None:
+    keys = [make_key(miguel).json["key"] for _ in range(2)]
+    make_key(miguel, expires_in=60)
+    clock.advance(60)  # an expired one does not count
+    changed = miguel.put_json(
+        "/api/users/me/password", {"password": "ruby"}, headers=PASSWORD, status=204
+    )
+    assert changed.headers["Live-API-Keys"] == "2"
+    code = services.accounts.make_reset_code(services.accounts.find(1)).code
+    assert reset(miguel, code, "perl", 204).headers["Live-API-Keys"] == "2"
+    for key in keys:
+        miguel.get("/api/resource", headers=bearer(key), status=200)
+    owner = basic("miguel", "perl")
+    miguel.delete("/api/keys", headers=owner, status=204)
+    for key in keys:
+        miguel.get("/api/resource", headers=bearer(key), status=401)
+    changed = miguel.put_json("/api/users/me/password", {"password": "java"}, headers=owner)
+    assert changed.headers["Live-API-Keys"] == "0"
+
+
 # /api/password-resets
 
 

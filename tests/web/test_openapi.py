@@ -38,13 +38,15 @@ Document = dict[str, Any]
 WHERE = "/api/openapi.json"
 CALLERS = {
     Access.ANYONE: "anonymous",
-    Access.USER: "token",
+    Access.USER: "key",
+    Access.LOGIN: "token",
     Access.PASSWORD: "password",
     Access.ADMIN: "admin",
 }
 SCHEMES: dict[Access, list[Document]] = {
     Access.ANYONE: [],
     Access.USER: [{"basic": []}, {"bearer": []}],
+    Access.LOGIN: [{"basic": []}, {"bearer": []}],
     Access.PASSWORD: [{"basic": []}],
     Access.ADMIN: [{"basic": []}, {"bearer": []}],
 }
@@ -204,7 +206,7 @@ def test_every_handler_is_described_once() -> None:
     assert len(set(names)) == len(names) == len(TABLE)
     takes_secret = {name for name, route in TABLE.items() if route.takes_secret}
     of_others = {f"PUT /api/admin/users/{{id}}/{member}" for member in ("username", "roles")}
-    assert {name for name, _ in MEMBERS} == takes_secret | of_others
+    assert {name for name, _ in MEMBERS} == takes_secret | of_others | {"POST /api/keys"}
 
 
 def test_without_operators_nothing_of_them_is_described(make_services: ServicesFactory) -> None:
@@ -232,9 +234,11 @@ def test_every_answer_lists_its_headers_and_any_operation_may_have_a_bug() -> No
         wanted = {header for header, _ in ALWAYS} | HEADERS_OF_STATUS.get(status, set())
         if name.endswith("/api/verify") and status == 204:
             wanted |= {"Remote-Groups", "Remote-User"}
+        if name in ("PUT /api/users/me/password", "POST /api/password-resets") and status == 204:
+            wanted |= {"Live-API-Keys"}
         if name.endswith(("/reset-code", "/invitations")):
             wanted -= {"Location"}  # the code has no address
-        if {"password_required", "role_required"} & set(codes(answer)):
+        if {"login_required", "password_required", "role_required"} & set(codes(answer)):
             wanted |= {"WWW-Authenticate"}  # to a Bearer token
         assert set(answer["headers"]) == wanted, (name, status)
     components = DOCUMENT["components"]["headers"]
@@ -288,14 +292,17 @@ def ask(
     client, document = client_of(services), describe(services)
     miguel = services.accounts.find(services.accounts.register("miguel", "python"))
     issued = services.sessions.start(miguel, CLIENT)
+    key = services.api_keys.make(miguel, "ci")
     root = services.accounts.find(services.accounts.register("root", "python", roles=["admin"]))
     callers = {
         "anonymous": ANONYMOUS,
+        "key": bearer(key.text),
         "token": bearer(issued.token),
         "password": PASSWORD,
         "admin": bearer(services.sessions.issue(root, CLIENT).token),
     }
     values: dict[str, Any] = {
+        "name": "deploy",
         "roles": ["editor"],
         "username": "ann",
         "password": "ruby",
@@ -315,8 +322,11 @@ def ask(
         keywords = {"content_type": media_type} | ({"body": raw} if raw else {})
     if spoil:
         spoil(services)
+    parts = {"{id}": str(miguel.id), "{sid}": issued.session_id, "{key}": key.key.id}
+    for part, text in parts.items():
+        template = template.replace(part, text)
     answer = client.request(
-        path or template.replace("{id}", str(miguel.id)).replace("{sid}", issued.session_id),
+        path or template,
         method=method,
         headers={**callers[caller], **(headers or {})},
         status="*",
@@ -416,6 +426,11 @@ def fail(services: Services) -> None:
         services.authentication.authenticate("miguel", "wrong", CLIENT)
 
 
+def make_keys(services: Services) -> None:
+    for number in range(99):  # and one was there
+        services.api_keys.make(services.accounts.find(1), str(number))
+
+
 CHUNKED, GZIP = {"Transfer-Encoding": "chunked"}, {"Content-Encoding": "gzip"}
 PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "malformed_request": ("GET /api/health", "anonymous", {"headers": {"Host": "a/b"}}),
@@ -429,6 +444,9 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "username_taken": ("POST /api/users", "anonymous", {"members": {"username": "miguel"}}),
     "unknown_user": ("GET /api/users/{id}", "anonymous", {"path": "/api/users/0"}),
     "unusable_code": ("POST /api/password-resets", "anonymous", {"members": {"code": "?"}}),
+    "unacceptable_key": ("POST /api/keys", "password", {"members": {"name": ""}}),
+    "too_many_keys": ("POST /api/keys", "password", {"spoil": make_keys}),
+    "login_required": ("GET /api/keys", "key", {}),
     "no_session": ("DELETE /api/token", "password", {}),
     "bad_credentials": ("GET /api/resource", "anonymous", {}),
     "password_required": ("POST /api/sessions", "token", {}),
@@ -516,6 +534,23 @@ def test_the_pattern_of_names_is_described_unless_the_operator_has_another(
     assert described["pattern"] == f"^{settings.USERNAME_PATTERN}$"
     own = make_services(username_pattern="(?P<only>[a-z]+)")
     assert "pattern" not in members_of_registration(own)["username"]
+
+
+def test_the_members_of_an_api_key_are_described(services: Services) -> None:
+    miguel = services.accounts.find(services.accounts.register("miguel", "python", roles=["admin"]))
+    body = operations(DOCUMENT)["POST /api/keys"]["requestBody"]["content"]["application/json"]
+    described = body["schema"]["properties"]
+    assert body["schema"]["required"] == ["name"]
+    most, longest = described["expires_in"]["maximum"], described["name"]["maxLength"]
+    for members, status in (
+        ({"expires_in": 0}, 400), ({"expires_in": 1}, 201), ({"expires_in": most}, 201),
+        ({"expires_in": most + 1}, 400), ({"expires_in": None, "roles": None}, 201),
+        ({"roles": []}, 201), ({"roles": list(miguel.roles)}, 201), ({"roles": ["other"]}, 400),
+        ({"name": "n" * longest}, 201), ({"name": "n" * (longest + 1)}, 400),
+    ):  # fmt: skip
+        body = {"name": "ci", **members}
+        answer = client_of(services).post_json("/api/keys", body, headers=PASSWORD, status=status)
+        assert_described(DOCUMENT, "POST /api/keys", answer)
 
 
 def test_a_proxy_may_ask_for_several_roles() -> None:

@@ -97,8 +97,10 @@ def test_only_a_user_with_the_role_may_call_and_by_every_credential(
     assert "insufficient_scope" in answer.headers["WWW-Authenticate"]
     ask(client, name, headers={}, status=401)
     ask(client, name, headers=basic("root", "wrong"), status=401)
-    token = token_of(client, ROOT)
-    for number, headers in enumerate((ROOT, bearer(token), basic(token, "x"))):
+    token, root = token_of(client, ROOT), services.accounts.find(1)
+    key, less = (services.api_keys.make(root, "ci", roles=only).text for only in (None, ["editor"]))
+    ask(client, name, headers=bearer(less), status=403)
+    for number, headers in enumerate((ROOT, bearer(token), basic(token, "x"), bearer(key))):
         victim = services.accounts.register(f"victim{number}", "python")
         body = {**BODIES[name], "username": f"ann{number}"} if name in BODIES else None
         assert ask(client, name, victim, headers, body=body).status_int in (200, 201, 204)
@@ -229,8 +231,9 @@ def test_a_user_is_shown_as_the_account_is_used(
 ) -> None:
     services = make_services(admin_role="admin", max_failures=2)
     assert find(services) == {
-        "created_at": BEGIN, "failures": 0, "id": 2, "last_login_at": None, "locked_at": None,
-        "password_blocked_at": None, "roles": [], "sessions": 0, "username": "miguel",
+        "created_at": BEGIN, "failures": 0, "id": 2, "keys": 0, "last_login_at": None,
+        "locked_at": None, "password_blocked_at": None, "roles": [], "sessions": 0,
+        "username": "miguel",
     }  # fmt: skip
     tokens = [token_of(client) for _ in range(2)]
     clock.advance(60)
@@ -266,7 +269,7 @@ def test_a_user_who_is_deleted_meanwhile_is_404(
     monkeypatch.setattr(
         type(services.accounts), "find", lambda _, user_id: find_and_delete(user_id)
     )
-    ends_nothing = name.endswith("/sessions")  # of one who is gone, all have ended
+    ends_nothing = name.endswith(("/sessions", "/keys"))  # of one who is gone, all have ended
     assert ask(client, name).status_int == (204 if ends_nothing else 404)
 
 
@@ -378,6 +381,20 @@ def test_the_sessions_of_a_user_are_ended_and_no_others(
     assert find(services)["sessions"] == 0
 
 
+def test_the_api_keys_of_a_user_are_ended_and_no_others(
+    client: webtest.TestApp, services: Services
+) -> None:
+    own, key = (
+        bearer(services.api_keys.make(services.accounts.find(user_id), "ci").text)
+        for user_id in (1, 2)
+    )
+    assert find(services)["keys"] == 1
+    client.delete(f"{WHERE}/2/keys", headers=own, status=204)
+    client.get("/api/resource", headers=key, status=401)
+    client.get("/api/resource", headers=own, status=200)
+    assert (find(services)["keys"], find(services, 1)["keys"]) == (0, 1)
+
+
 def test_a_reset_code_sets_a_password_within_its_hour(
     client: webtest.TestApp, clock: Clock
 ) -> None:
@@ -452,6 +469,7 @@ def test_no_operator_ends_the_own_access(client: webtest.TestApp, services: Serv
     ask(client, f"PUT {WHERE}/{{id}}/username", 1, status=204, body={"username": "Root"})
     ask(client, f"POST {WHERE}/{{id}}/reset-code", 1, status=201)
     ask(client, f"DELETE {WHERE}/{{id}}/sessions", 1, status=204)
+    ask(client, f"DELETE {WHERE}/{{id}}/keys", 1, status=204)
     ask(client, f"PUT {WHERE}/{{id}}/roles", 2, status=204, body={"roles": ["admin"]})
     ask(client, f"PUT {WHERE}/{{id}}/lock", 1, PASSWORD, 204)
     ask(client, f"GET {WHERE}", headers=ROOT, status=401)
@@ -481,6 +499,7 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
         {**head, "event": "locked", "user_id": 2},
         {**head, "event": "unlocked", "user_id": 2},
         {**head, "event": "sessions_ended", "user_id": 2, "count": 0},
+        {**head, "event": "api_keys_ended", "user_id": 2, "count": 0},
         {**head, "event": "reset_code_made", "user_id": 2},
         {**head, "event": "invitation_made", "user_id": None, "invitation": made, "roles": []},
         {**head, "event": "deleted", "user_id": 2},

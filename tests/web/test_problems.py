@@ -88,7 +88,11 @@ def test_a_403_says_to_a_token_that_it_is_not_enough(kind: type[errors.Refusal])
     """And nothing where another credential would not help, or must not be sent."""
     if kind is errors.BadCredentials:
         return
-    is_about_the_token = kind in (errors.PasswordRequired, errors.RoleRequired)
+    is_about_the_token = kind in (
+        errors.LoginRequired,
+        errors.PasswordRequired,
+        errors.RoleRequired,
+    )
     expected = challenges.build_insufficient("bearer", "here") if is_about_the_token else []
     for scheme, challenge in (("bearer", expected), ("basic", []), ("", [])):
         headers = refuse(make(kind), {}, scheme, "here").headers

@@ -24,28 +24,33 @@ TABLE = {
 FOR_OPERATORS = [name for name in TABLE if " /api/admin/" in name]
 FOR_PROXIES = {"* /api/verify"}
 PATHS = sorted({route.path for name, route in TABLE.items() if name not in FOR_PROXIES})
-ANYONE_200, ANYONE_204 = (200,) * 5, (204,) * 5
-ANSWERS = {  # to: no credential, a wrong password, an expired token, a live token, the password
-    "POST /api/users": (201,) * 5,
+ANYONE_200, ANYONE_204 = (200,) * 6, (204,) * 6
+# To: no credential, a wrong password, an expired token, an API key, a live token, the password.
+ANSWERS = {
+    "POST /api/users": (201,) * 6,
     "GET /api/users/{id}": ANYONE_200,
-    "GET /api/users/me": (401, 401, 401, 200, 200),
-    "PUT /api/users/me/password": (401, 401, 401, 403, 204),
-    "DELETE /api/users/me": (401, 401, 401, 403, 204),
-    "GET /api/token": (401, 401, 401, 200, 200),
+    "GET /api/users/me": (401, 401, 401, 200, 200, 200),
+    "PUT /api/users/me/password": (401, 401, 401, 403, 403, 204),
+    "DELETE /api/users/me": (401, 401, 401, 403, 403, 204),
+    "GET /api/token": (401, 401, 401, 403, 200, 200),
     "POST /api/token": ANYONE_200,
-    "DELETE /api/token": (401, 401, 401, 204, 400),
-    "POST /api/sessions": (401, 401, 401, 403, 201),
-    "GET /api/sessions": (401, 401, 401, 200, 200),
-    "DELETE /api/sessions": (401, 401, 401, 204, 204),
-    "DELETE /api/sessions/{sid}": (401, 401, 401, 204, 404),  # it has just been ended
+    "DELETE /api/token": (401, 401, 401, 403, 204, 400),
+    "POST /api/sessions": (401, 401, 401, 403, 403, 201),
+    "GET /api/sessions": (401, 401, 401, 403, 200, 200),
+    "DELETE /api/sessions": (401, 401, 401, 403, 204, 204),
+    "DELETE /api/sessions/{sid}": (401, 401, 401, 403, 204, 404),  # it has just been ended
+    "POST /api/keys": (401, 401, 401, 403, 403, 201),
+    "GET /api/keys": (401, 401, 401, 403, 200, 200),
+    "DELETE /api/keys": (401, 401, 401, 403, 204, 204),
+    "DELETE /api/keys/{key}": (401, 401, 401, 403, 204, 404),
     "POST /api/password-resets": ANYONE_204,
-    "GET /api/resource": (401, 401, 401, 200, 200),
-    "* /api/verify": (401, 401, 401, 204, 204),
+    "GET /api/resource": (401, 401, 401, 200, 200, 200),
+    "* /api/verify": (401, 401, 401, 204, 204, 204),
     "GET /api/health": ANYONE_200,
     "GET /api/ready": ANYONE_200,
     "GET /api/openapi.json": ANYONE_200,
     "GET /.well-known/jwks.json": ANYONE_200,
-    **dict.fromkeys(FOR_OPERATORS, (401, 401, 401, 403, 403)),  # to one without the role
+    **dict.fromkeys(FOR_OPERATORS, (401, 401, 401, 403, 403, 403)),  # to one without the role
 }
 OVER_PLAIN_HTTP = {  # where https is required
     "GET /api/users/{id}": 400,
@@ -67,8 +72,8 @@ def method_of(route: Route) -> str:
     return "GET" if route.method == ANY_METHOD else route.method
 
 
-def sample(path: str, session_id: str = "A" * 22) -> str:
-    return path.replace("{id}", "1").replace("{sid}", session_id)
+def sample(path: str, session_id: str = "A" * 22, key_id: str = "a" * 20) -> str:
+    return path.replace("{id}", "1").replace("{sid}", session_id).replace("{key}", key_id)
 
 
 def allowed(path: str) -> set[str]:
@@ -84,11 +89,13 @@ def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
     clock.advance(600)
     live = token_of(client)
     other = client.request("/api/sessions", method="POST", headers=PASSWORD)
-    path = sample(route.path, other.headers["Location"].rpartition("/")[2])
+    key = services.api_keys.make(miguel, "ci")
+    path = sample(route.path, other.headers["Location"].rpartition("/")[2], key.key.id)
 
     def answer(number: int, headers: Headers) -> int:
         body = {
             "username": f"user{number}",
+            "name": "deploy",
             "password": "python",
             "refresh_token": other.json["refresh_token"],
             "code": services.accounts.make_reset_code(miguel).code,
@@ -103,7 +110,7 @@ def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
         )
         return int(answer.status_int)
 
-    callers = (ANONYMOUS, WRONG, bearer(expired), bearer(live), PASSWORD)
+    callers = (ANONYMOUS, WRONG, bearer(expired), bearer(key.text), bearer(live), PASSWORD)
     return tuple(answer(number, headers) for number, headers in enumerate(callers))
 
 
@@ -129,11 +136,12 @@ def test_the_table_itself_says_who_may_call_and_over_what() -> None:
             Access.ANYONE if anonymous != 401
             else Access.ADMIN if with_password == 403
             else Access.PASSWORD if with_token == 403
+            else Access.LOGIN if with_key == 403
             else Access.USER,
             name in OVER_PLAIN_HTTP,
             name in FOR_PROXIES,
         )
-        for name, (anonymous, _, _, with_token, with_password) in ANSWERS.items()
+        for name, (anonymous, _, _, with_key, with_token, with_password) in ANSWERS.items()
     }  # fmt: skip
 
 
@@ -145,8 +153,8 @@ def test_a_route_answers_each_kind_of_caller(services: Services, clock: Clock, n
 @pytest.mark.parametrize(
     ("keywords", "name", "statuses"),
     [
-        ({"public_profiles": False}, "GET /api/users/{id}", (401, 401, 401, 200, 200)),
-        ({"registration": "closed"}, "POST /api/users", (403,) * 5),
+        ({"public_profiles": False}, "GET /api/users/{id}", (401, 401, 401, 200, 200, 200)),
+        ({"registration": "closed"}, "POST /api/users", (403,) * 6),
     ],
     ids=["public_profiles", "registration"],
 )
