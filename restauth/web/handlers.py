@@ -14,7 +14,7 @@ from restauth.records import IssuedTokens
 from restauth.services import Services
 from restauth.web import exposition, representations
 from restauth.web.access import check_roles
-from restauth.web.http import Request, Response, json_response
+from restauth.web.http import Request, Response, json_response, member
 from restauth.web.location import location
 
 # What stays as it is in a header: visible ASCII. Not the percent sign: with it, the name
@@ -114,10 +114,10 @@ def make_key(request: Request, services: Services) -> Response:
     body = request.json()
     issued = services.api_keys.make(
         request.verified_account(),
-        body.get("name"),
+        member(body, "name", str),
         request.client,
-        roles=body.get("roles"),
-        expires_in=body.get("expires_in"),
+        roles=member(body, "roles", list) if "roles" in body else None,
+        expires_in=member(body, "expires_in", int) if "expires_in" in body else None,
     )
     where = location(request, f"/api/keys/{issued.key.id}", services.settings)
     shown = representations.key(issued.key)

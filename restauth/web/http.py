@@ -33,9 +33,9 @@ from restauth.web.host import parse as parse_host
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
-Member = TypeVar("Member", str, list[Any])
+Member = TypeVar("Member", str, int, list[Any])
 
-_KINDS: Mapping[type, str] = {str: "a string", list: "a list"}
+_KINDS: Mapping[type, str] = {str: "a string", int: "an integer", list: "a list"}
 _UNPRINTABLE = re.compile("[^ -~]")
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # A response is for its client alone, is what its type says, and is not a page (OWASP ASVS 5.0

@@ -254,10 +254,10 @@ _MEMBERS: dict[str, dict[str, Any]] = {
         "description": "printable characters",
     },
     "expires_in": {
-        "type": ["integer", "null"],
+        "type": "integer",
         "minimum": 1,
         "maximum": MAX_DURATION,
-        "description": "seconds; null: no end",
+        "description": "seconds",
     },
     "roles": {
         "type": "array",

@@ -504,11 +504,16 @@ def test_a_key_is_shown_once_and_found_at_its_location(
 
 
 def test_a_key_without_limits_says_so_and_wrong_ones_are_refused(miguel: webtest.TestApp) -> None:
-    for made in (make_key(miguel).json, make_key(miguel, roles=None, expires_in=None).json):
-        assert (made["roles"], made["expires_at"]) == (None, None)
-    for member, wrong in (("name", None), ("name", 7), ("roles", "editor"), ("expires_in", "60")):
-        assert code_of(make_key(miguel, 400, **{member: wrong})) == "unacceptable_key"
-    assert len(miguel.get("/api/keys", headers=PASSWORD).json["keys"]) == 2
+    made = make_key(miguel).json
+    assert (made["roles"], made["expires_at"]) == (None, None)
+    for member, wrong in (
+        *(("name", None), ("name", 7), ("roles", None), ("roles", "editor")),
+        *(("expires_in", None), ("expires_in", "60"), ("expires_in", True), ("expires_in", 1.0)),
+    ):
+        assert code_of(make_key(miguel, 400, **{member: wrong})) == "malformed_request"
+    for member, unfit in (("name", ""), ("roles", ["admin"]), ("roles", [7]), ("expires_in", 0)):
+        assert code_of(make_key(miguel, 400, **{member: unfit})) == "unacceptable_key"
+    assert len(miguel.get("/api/keys", headers=PASSWORD).json["keys"]) == 1
 
 
 def test_a_new_password_says_how_many_keys_live_on(
