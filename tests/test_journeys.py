@@ -96,6 +96,7 @@ def test_the_curl_session_answers_as_the_readme_says(server: Server) -> None:
     assert follow(example("README", "console", "curl"), server.address)
 
 
+@pytest.mark.sqlite("the users are made in the file of the server")
 def test_the_curl_session_of_an_operator_answers_as_the_page_says(tmp_path: Path) -> None:
     with restauth.Service(
         database=tmp_path / "restauth.db", key_file=tmp_path / "restauth.keys"

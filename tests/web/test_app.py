@@ -42,6 +42,7 @@ NO_WAIT = {MUST_NOT_WAIT: True}
 # Threads: what must not wait is answered, or given up before anything is changed
 
 
+@pytest.mark.sqlite("PostgreSQL may always have to be waited for")
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
@@ -64,6 +65,7 @@ def test_a_request_that_only_reads_does_not_wait(
         assert answer.status_int == status
 
 
+@pytest.mark.sqlite("PostgreSQL may always have to be waited for")
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
