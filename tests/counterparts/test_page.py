@@ -336,16 +336,70 @@ def test_a_service_that_is_gone_is_told(browser: Any, tmp_path: Path) -> None:
 
 
 def test_an_invitation_is_asked_for_where_users_are_invited(browser: Any, tmp_path: Path) -> None:
-    with Server.start(tmp_path, registration="invited") as server:
-        server.get("/api/health")
-        code = run(tmp_path, "user", "invite").stdout.strip()
+    adding = run(tmp_path, "user", "add", "root", "--password-stdin", "--create", stdin=PASSWORD)
+    assert adding.returncode == 0
+    assert run(tmp_path, "user", "roles", "root", "+admin").returncode == 0
+    with (
+        Server.start(tmp_path, registration="invited", admin_role="admin") as server,
+        opened(browser, server.address) as page,
+    ):
+        page.log_in("root")
+        page.submit("#invite", roles="viewer")
+        assert "An invitation" in page.until("#code", "It registers one user, until ")
+        (code,) = page.texts("#code pre")
+        page.click("#log-out")
+        page.until("#said", "logged out")
+        assert code not in page.browser.page_source
+
+        page.submit("#register", username=NAME, password=PASSWORD, invitation="wrong")
+        page.until("#register .message.bad", "Unusable code")
+        assert "$INVITATION" in page.last_request()[0]
+        page.submit("#register", username=NAME, password=PASSWORD, invitation=code)
+        page.until("#register .message", "Registered")
+        page.log_in()
+        assert page.texts("#me dd")[2] == "viewer"
+
+
+def test_an_api_key_is_made_shown_once_used_and_ended(browser: Any, tmp_path: Path) -> None:
+    with Server.start(tmp_path) as server:
+        server.register(NAME, PASSWORD)
+        assert run(tmp_path, "user", "roles", NAME, "+deploy", "+editor").returncode == 0
         with opened(browser, server.address) as page:
-            page.submit("#register", username=NAME, password=PASSWORD, invitation="wrong")
-            page.until("#register .message.bad", "Unusable code")
-            assert "$INVITATION" in page.last_request()[0]
-            page.submit("#register", username=NAME, password=PASSWORD, invitation=code)
-            page.until("#register .message", "Registered")
             page.log_in()
+            page.click("#key-roles label", "deploy")
+            page.submit("#key-make", name=HOSTILE, password="wrong")
+            page.until("#key-make .message.bad", "Not accepted")
+            page.submit("#key-make", name=HOSTILE, password=PASSWORD)
+            key = page.until("#key-text", "rak_")
+            assert server.get("/api/users/me", bearer(key)).json["roles"] == ["deploy"]
+            assert "Roles\ndeploy" in page.until("#keys-list li", HOSTILE)
+            assert key not in page.last_request()[2]
+            assert page.faults() == []
+            page.click("#key-done")
+            assert key not in page.browser.page_source
+
+            form = page.open_route("GET", "/api/resource")
+            page.click(f"{form} option", "an API key")
+            page.type(f"{form} [type=password]", key)
+            page.click(f"{form} button")
+            page.until(f"{form} .message", "200 OK")
+            line, _, body = page.last_request()
+            assert '"Authorization: Bearer $API_KEY"' in line
+            assert execute(line, tmp_path, API_KEY=key) == (200, json.loads(body))
+            form = page.open_route("GET", "/api/keys")
+            assert "an API key" not in page.texts(f"{form} option")
+
+            page.click("#keys-list button", "End")
+            page.click("#confirm button", "End")
+            page.until("#keys > .message", "The key has ended.")
+            assert server.get("/api/resource", bearer(key)).status == 401
+            page.submit("#key-make", name="other", password=PASSWORD)
+            other = page.until("#key-text", "rak_")
+            page.click("#keys-end")
+            page.click("#confirm button", "End all")
+            page.until("#keys > .message", "All your keys have ended.")
+            assert page.texts("#keys-list li") == []
+            assert server.get("/api/resource", bearer(other)).status == 401
 
 
 # What an operator does
@@ -379,6 +433,7 @@ def test_an_operator_sees_the_users_page_by_page_and_finds_them(operator: Shown)
     operator.until("#users-list li", "user24")
     assert len(operator.texts("#users-list li")) == 26
     assert operator.texts("#users-more") == []
+    assert operator.texts("#access dt") == ["anyone", "user", "login", "password", "admin"]
     operator.submit("#users-find", prefix="USER1")
     operator.until_gone("#users-list li:nth-child(11)")
     names = [row.split("\n")[1] for row in operator.texts("#users-list li")]
@@ -390,6 +445,8 @@ def test_an_operator_sees_the_users_page_by_page_and_finds_them(operator: Shown)
 def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> None:
     operated.register("eve", PASSWORD)
     token = operated.log_in("eve", PASSWORD)
+    password = basic("eve", PASSWORD)
+    key = operated.request("POST", "/api/keys", password, {"name": "ci"}).json["key"]
     operator.submit("#users-find", prefix="eve")
     operator.until_gone("#users-list li:nth-child(2)")
     operator.click("#users-list summary")
@@ -401,11 +458,14 @@ def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> No
 
     change("End sessions", "all sessions have ended.")
     assert operated.get("/api/resource", bearer(token)).status == 401
+    assert operated.get("/api/resource", bearer(key)).status == 200
+    change("End API keys", "all API keys have ended.")
+    assert operated.get("/api/resource", bearer(key)).status == 401
     change("Lock", "locked.")
-    assert operated.get("/api/resource", basic("eve", PASSWORD)).status == 401
+    assert operated.get("/api/resource", password).status == 401
     assert operator.texts("#users-list summary .badge") == ["locked"]
     change("Unlock", "unlocked.")
-    assert operated.get("/api/resource", basic("eve", PASSWORD)).status == 200
+    assert operated.get("/api/resource", password).status == 200
     assert operator.faults() == []
 
     operator.submit("#users-list form:has([name=roles])", roles="NO ROLE")
@@ -475,7 +535,8 @@ def test_every_route_of_the_description_is_there_with_who_may_call_it(
     assert shown == described
     words = {(method, path): word for method, path, word, _ in rows}
     assert words["POST", "/api/users"] == "anyone"
-    assert words["GET", "/api/token"] == "user"
+    assert words["GET", "/api/resource"] == "user"
+    assert words["GET", "/api/token"] == "login"
     assert words["POST", "/api/sessions"] == "password"
 
 
