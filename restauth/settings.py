@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from ipaddress import IPv6Address, ip_address
 from itertools import combinations, permutations
 from pathlib import Path
@@ -582,8 +581,16 @@ def _as_text(name: str, value: object) -> str:
     raise InvalidSetting(f"{name} is of the wrong type: {type(value).__name__}, not {kind}.")
 
 
+def find_nearest(word: str, words: Iterable[str]) -> str:
+    """The one of the words that is meant, if `word` is a mistake in writing; else empty."""
+    # Here, because only a mistake needs it, and it takes memory and time.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    return next(iter(get_close_matches(word, words, 1)), "")
+
+
 def _unknown(name: str, names: Iterable[str]) -> InvalidSetting:
     by_word = {known.upper().removeprefix(PREFIX): known for known in names}
-    nearest = get_close_matches(name.upper().removeprefix(PREFIX), by_word, 1)
-    hint = f": the nearest is {by_word[nearest[0]]}" if nearest else ""
+    nearest = find_nearest(name.upper().removeprefix(PREFIX), by_word)
+    hint = f": the nearest is {by_word[nearest]}" if nearest else ""
     return InvalidSetting(f"There is no setting {name!r}{hint}.")

@@ -7,14 +7,13 @@ command line says of it becomes its value, which `settings` reads.
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from getopt import GetoptError
 from typing import Any
 
 from waitress.adjustments import Adjustments
 
 from restauth.errors import InvalidSetting
-from restauth.settings import DEFAULT_HOST, DEFAULT_PORT, SettingsKeywords
+from restauth.settings import DEFAULT_HOST, DEFAULT_PORT, SettingsKeywords, find_nearest
 
 _WAYS_TO_LISTEN = ("listen", "unix_socket", "host", "port")
 _MAY_BE_ZERO = ("port", "channel_request_lookahead", "outbuf_overflow", "inbuf_overflow")
@@ -47,8 +46,8 @@ def _parse(rest: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         options, words = _ADJUSTMENTS.parse_args(rest)
     except GetoptError as error:
         names = [name.replace("_", "-") for name, _ in _ADJUSTMENTS._params]  # noqa: SLF001
-        near = get_close_matches(error.opt, names, n=1) if "not recognized" in error.msg else []
-        hint = "".join(f"; the nearest is --{name}" for name in near)
+        near = find_nearest(error.opt, names) if "not recognized" in error.msg else ""
+        hint = f"; the nearest is --{near}" if near else ""
         raise InvalidSetting(f"serve: {error.msg}{hint}.") from None
     return dict(options), list(words)
 

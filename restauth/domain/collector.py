@@ -5,7 +5,7 @@ Rule: names, units and help texts are here and nowhere else. What counts up is r
 left out, and the others are shown: when the store does not answer, they are needed most.
 """
 
-import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Collector:
             "When the key that signs tokens was made, in epoch seconds.",
             self._keys.ring.signing_key.created_at,
         )
-        versions = {"version": find_version(), "python": platform.python_version()}
+        versions = {"version": find_version(), "python": sys.version.split()[0]}
         yield _gauge("restauth_build_info", "The versions that run; always 1.", 1, versions)
 
     def _count_sessions(self) -> int | None:

@@ -310,7 +310,8 @@ def measure_imports(samples: table.Samples, size: Size, python: str, names: list
 def child_seconds(python: str, code: str) -> float:
     """The CPU time of a whole interpreter that runs the code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([python, "-c", code], check=True)
+    # Elsewhere: here the package would be imported from the source, which may not be compiled.
+    subprocess.run([python, "-c", code], cwd=Path(python).parent, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
