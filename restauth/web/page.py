@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from restauth.services import Services
 from restauth.web.http import ALWAYS, Request, Response
@@ -28,7 +28,7 @@ def show(request: Request, services: Services) -> Response:
 
 @cache
 def _read() -> Response:
-    text = files("restauth.web").joinpath("page.html").read_text("utf-8")
+    text = Path(__file__).with_name("page.html").read_text("utf-8")
     policy = {
         **dict(ALWAYS),
         "Content-Security-Policy": _POLICY.format(
