@@ -311,8 +311,9 @@ def find_lost_users(settings: Settings) -> str | None:
         return None
     return (
         f"The database {engines.show(settings.database)} is missing or empty, but its key ring "
-        f"{find_key_path(settings).absolute()} is there. If there were users, restore them "
-        "(restauth restore). To begin without users, move the key ring away."
+        f"{find_key_path(settings).absolute()} is there. If this is the wrong database, set "
+        "RESTAUTH_DATABASE. If there were users, restore them (restauth restore). To begin without "
+        "users, move the key ring away."
     )
 
 

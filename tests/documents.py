@@ -31,6 +31,11 @@ def example(page: str, language: str, mark: str = "") -> str:
     return text
 
 
+def sql_statements(page: str, mark: str) -> list[str]:
+    """Of the one such block in SQL."""
+    return example(page, "sql", mark).strip().rstrip(";").split(";")
+
+
 def chapter(page: str, title: str) -> str:
     """What stands under a heading, down to the next heading of its level or a higher one."""
     match = re.search(

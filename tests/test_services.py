@@ -151,8 +151,9 @@ def test_a_key_ring_whose_database_has_gone_stops_the_start(
         build_services(here, create=create)
     assert str(caught.value) == (
         f"The database {here.database} is missing or empty, but its key ring "
-        f"{here.key_file} is there. If there were users, restore them (restauth restore). To begin "
-        "without users, move the key ring away."
+        f"{here.key_file} is there. If this is the wrong database, set RESTAUTH_DATABASE. If there "
+        "were users, restore them (restauth restore). To begin without users, move the key ring "
+        "away."
     )
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     Path(here.key_file).unlink()

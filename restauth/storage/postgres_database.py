@@ -21,7 +21,8 @@ try:
     from psycopg.conninfo import conninfo_to_dict
 except ImportError:
     raise UnusableStore(
-        "A PostgreSQL database needs the library psycopg: pip install 'restauth-wsgi[postgres]'."
+        "A PostgreSQL database needs the library psycopg: pip install '.[postgres]' in the copy of "
+        "the source."
     ) from None
 
 OPENING_TIMEOUT = 30  # seconds that a start waits: another process may be migrating the tables

@@ -22,7 +22,7 @@ from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
 from restauth.testing import Clock
 from tests.cli.conftest import NAME, PASSWORD, Restauth, is_one_line, refused
 from tests.conftest import ServicesFactory
-from tests.documents import example
+from tests.documents import example, sql_statements
 from tests.domain.actions import is_valid, issue
 from tests.postgres import PostgresServer, run_server
 from tests.processes import PATIENCE, RESTAUTH, converse, environ, run
@@ -188,17 +188,20 @@ def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
             path = f"{server.programs}:{os.environ['PATH']}"
             subprocess.run(["sh", "-ec", ours], check=True, env={**os.environ, "PATH": path})
 
-        server.execute("CREATE DATABASE restauth")
+        for statement in sql_statements("scaling", "CREATE DATABASE"):
+            server.execute(statement)
         with psycopg.connect(url("postgres", "restauth")) as connection:
-            connection.execute(example("scaling", "sql").encode())
+            connection.execute(example("scaling", "sql", "GRANT").encode())
         make_services(database=url("restauth_owner", "restauth")).close()
         with closing(make_services(database=url("restauth", "restauth"))) as services:
             ada = services.accounts.register(NAME, PASSWORD)
             token = issue(services, NAME).token
+            services.api_keys.make(services.accounts.find(ada), "ci")
             sh(example("scaling", "sh", "pg_dump"))
             assert stat.S_IMODE(Path("restauth.dump").stat().st_mode) == 0o600
             services.accounts.lock(services.accounts.find(ada))
             assert not is_valid(services, token)
+            assert services.api_keys.list(ada) == []
 
         restoring, revoking = example("scaling", "sh", "pg_restore").split("restauth key", 1)
         sh(restoring)
@@ -209,6 +212,7 @@ def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
             assert restauth(f"key {revoking}").status == 0
         with closing(make_services(database=restored)) as services:
             assert not is_valid(services, token)
+            assert len(services.api_keys.list(ada)) == 1  # the new key ring does not end it
             assert services.accounts.find(ada).username == NAME
             assert services.accounts.register("susan", PASSWORD) > ada
 

@@ -30,7 +30,8 @@ from restauth.cli.server import STOP_DURATION
 from tests.conftest import basic, bearer
 from tests.counterparts.conftest import library, program
 from tests.counterparts.test_proxies import NGINX_FRAME, Application, free_port
-from tests.documents import ROOT, chapter, example, read
+from tests.documents import ROOT, chapter, example, read, sql_statements
+from tests.postgres import run_server
 from tests.processes import (
     PATIENCE,
     RESTAUTH,
@@ -148,7 +149,7 @@ class Machine:
                     self.start()
                 case ["systemctl", "daemon-reload"] | ["cd", *_]:
                     pass
-                case [pip, "install", "."] if pip == "/opt/restauth/bin/pip":
+                case [pip, "install", "." | "'.[postgres]'"] if pip == "/opt/restauth/bin/pip":
                     self.install_program()
                 case _:
                     before = directory[0] + "; " if directory else ""
@@ -1137,6 +1138,42 @@ def test_what_fs_group_does_to_the_files_and_to_the_directory(
     with Server.start(tmp_path) as server:
         assert server.wait() == 1
         assert "restauth.keys" in server.output
+
+
+# Two processes and PostgreSQL
+
+
+def test_two_processes_share_one_postgresql(machine: Machine) -> None:
+    """By the settings file, whatever database the shell names."""
+    machine.make_state_directory()
+    with run_server() as postgres, ExitStack() as stack:
+        for statement in sql_statements(PAGE, "CREATE DATABASE"):
+            postgres.execute(statement)
+        url = postgres.url(user="restauth").replace("/postgres?", "/restauth?")
+        page_url = "postgresql://restauth:change-me@127.0.0.1/restauth"
+        line = example(PAGE, "sh", f"RESTAUTH_DATABASE='{page_url}'").replace(page_url, url)
+        path = Path(machine.at("/etc/restauth/settings"))
+        path.write_text(without(path.read_text(), "RESTAUTH_DATABASE=") + line)
+        machine.run(example(PAGE, "sh", "'.[postgres]'"))
+        private, add, check = example(PAGE, "sh", "chmod 0600").splitlines()
+        machine.run(f"{private}\n{add} --password-stdin\n{check}", PASSWORD)
+        assert path.stat().st_mode & 0o777 == 0o600
+        one, two = (
+            stack.enter_context(Server.start(machine.root, *serve(machine, line), database="a.db"))
+            for line in example(PAGE, "sh", "restauth serve --listen=127.0.0.1:5001").splitlines()
+        )
+        token = token_of(one)
+        assert status_for(two, token) == 200
+        assert call(two, "DELETE", "/api/token", bearer(token)).status == 204
+        assert status_for(one, token) == 401
+    assert not (machine.root / "a.db").exists()
+    assert not (machine.data / "restauth.db").exists()
+
+
+def serve(machine: Machine, line: str) -> list[str]:
+    """The words of the page's line, with the operator's command and a free port."""
+    _, *words = shlex.split(re.sub(r":500\d", ":0", line))
+    return [machine.at("/usr/local/sbin/restauth"), *words]
 
 
 # Upgrade, back, restore

@@ -697,6 +697,47 @@ def test_the_answers_are_those_that_traefiks_middleware_needs(
     assert not {"location", "remote-user"} & set(answer.headers)
 
 
+# Several processes
+
+
+def spread_by_nginx(text: str, one: str, two: str) -> str:
+    upstream = example("proxies", "nginx", "upstream restauth")
+    upstream = upstream.replace("127.0.0.1:5001", one).replace("127.0.0.1:5002", two)
+    return upstream + text.replace("http://127.0.0.1:5000/", "http://restauth/")
+
+
+def spread_by_caddy(text: str, one: str, two: str) -> str:
+    said = re.findall(r"`((?:health_uri|lb_try_duration) [^`]*)`", read("proxies"))
+    block = "".join(f"\t\t\t{line}\n" for line in said)
+    return text.replace("127.0.0.1:5000 {\n", f"{one} {two} {{\n{block}")
+
+
+@pytest.mark.parametrize("name", ["nginx", "caddy"])
+def test_requests_are_spread_over_two_processes_and_one_is_enough(
+    site: Site, tmp_path: Path, name: str
+) -> None:
+    spread = {"nginx": spread_by_nginx, "caddy": spread_by_caddy}[name]
+    (options,) = re.findall(r"`restauth serve( --trusted-proxy[^`]*)`", read("proxies"))
+    rules = {"max_failures": "100"}
+    command = (*SERVE, *options.split())
+    with Server.start(tmp_path, *command, **rules) as one:
+        addresses = [str(urlsplit(one.address).netloc)]  # the first one makes the key ring
+        ada = Person(one.register("ada"), "ada")
+        with Server.start(tmp_path, *command, **rules) as two:
+            addresses.append(str(urlsplit(two.address).netloc))
+            with started(
+                name, tmp_path, one, site.address, change=lambda text: spread(text, *addresses)
+            ) as proxy:
+                for _ in until_deadline():
+                    assert ask(proxy, "GET", "/page", password(ada, "ruby")).status == 401
+                    if all("login_failed" in server.output for server in (one, two)):
+                        break
+                one.process.kill()
+                one.wait()
+                for _ in range(4):
+                    assert ask(proxy, "GET", "/page", password(ada)).status == 200
+
+
 # When something is broken
 
 

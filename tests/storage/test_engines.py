@@ -64,5 +64,5 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path: Path, comma
         check=False,
     )
     assert done.returncode == 1
-    assert "pip install 'restauth-wsgi[postgres]'" in done.stdout + done.stderr
+    assert "pip install '.[postgres]'" in done.stdout + done.stderr
     assert done.stderr.count("\n") <= 1
