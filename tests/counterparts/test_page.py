@@ -240,6 +240,17 @@ def test_the_password_is_told_to_be_wrong_and_a_name_to_be_taken(page: Shown) ->
     assert page.last_request()[1] == "401"
     page.submit("#register", username=NAME, password="python")
     page.until("#register .message.bad", "Username taken")
+    page.log_in()
+    page.click("#log-out")
+    page.until("#log-in", "Log in")
+    assert page.texts("#register .message") == []
+
+
+def test_an_empty_login_is_not_sent(page: Shown) -> None:
+    sent = page.texts(".exchange")
+    page.submit("#log-in", username=NAME)
+    assert page.browser.switch_to.active_element.get_attribute("type") == "password"
+    assert page.texts(".exchange") == sent
 
 
 def test_a_refresh_gives_a_new_token(page: Shown, service: Server) -> None:
@@ -375,8 +386,15 @@ def test_an_api_key_is_made_shown_once_used_and_ended(browser: Any, tmp_path: Pa
             assert "Roles\ndeploy" in page.until("#keys-list li", HOSTILE)
             assert key not in page.last_request()[2]
             assert page.faults() == []
+            form = page.open_route("GET", "/api/users/me")
+            page.click(f"{form} option", "the API key made above")
+            page.click(f"{form} button")
+            page.until(f"{form} .message", "200 OK")
+            assert json.loads(page.last_request()[2])["roles"] == ["deploy"]
             page.click("#key-done")
             assert key not in page.browser.page_source
+            page.click(f"{form} button")
+            page.until(f"{form} .message.bad", "forgotten the key")
 
             form = page.open_route("GET", "/api/resource")
             page.click(f"{form} option", "an API key")
@@ -395,6 +413,10 @@ def test_an_api_key_is_made_shown_once_used_and_ended(browser: Any, tmp_path: Pa
             assert server.get("/api/resource", bearer(key)).status == 401
             page.submit("#key-make", name="other", password=PASSWORD)
             other = page.until("#key-text", "rak_")
+            value = {"name": "made elsewhere"}
+            server.request("POST", "/api/keys", basic(NAME, PASSWORD), value)
+            page.click("#keys-again")
+            page.until("#keys-list li", "made elsewhere")
             page.click("#keys-end")
             page.click("#confirm button", "End all")
             page.until("#keys > .message", "All your keys have ended.")
@@ -452,16 +474,25 @@ def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> No
     operator.click("#users-list summary")
     assert "Sessions\n1" in operator.until("#users-list .facts", "Sessions")
 
-    def change(text: str, said: str) -> None:
+    def change(text: str, said: str, confirmed: str = "") -> None:
         operator.click("#users-list .row button", text)
+        if confirmed:
+            assert "eve" in operator.until("#confirm", "this user?")
+            operator.click("#confirm button", confirmed)
         operator.until("#users > .message", f"eve: {said}")
 
     change("End sessions", "all sessions have ended.")
     assert operated.get("/api/resource", bearer(token)).status == 401
     assert operated.get("/api/resource", bearer(key)).status == 200
-    change("End API keys", "all API keys have ended.")
+    operator.click("#users-list .row button", "End API keys")
+    operator.click("#confirm button", "Cancel")
+    assert operated.get("/api/resource", bearer(key)).status == 200
+    change("End API keys", "all API keys have ended.", "End all")
     assert operated.get("/api/resource", bearer(key)).status == 401
-    change("Lock", "locked.")
+    operator.click("#users-list .row button", "Lock")
+    operator.click("#confirm button", "Cancel")
+    assert operated.get("/api/resource", password).status == 200
+    change("Lock", "locked.", "Lock")
     assert operated.get("/api/resource", password).status == 401
     assert operator.texts("#users-list summary .badge") == ["locked"]
     change("Unlock", "unlocked.")
@@ -503,6 +534,7 @@ def test_an_operator_adds_a_user_and_is_refused_for_the_own_account(
     assert operated.get("/api/users/me", basic("mary", PASSWORD)).json["roles"] == ["editor"]
     operator.click("#users-list summary", "root")
     operator.click("#users-list .row button", "Lock")
+    operator.click("#confirm button", "Lock")
     operator.until("#users-list .message.bad", "Own account")
     assert operated.get("/api/resource", basic("root", PASSWORD)).status == 200
 
@@ -690,6 +722,23 @@ def test_it_can_be_used_by_all(browser: Any, service: Server, dark: bool, width:
         page.click("#sessions-end")
         assert page.faults() == []
         page.click("#confirm button", "Cancel")
+
+
+def test_a_long_request_leaves_the_bar_at_the_bottom_in_one_line(
+    browser: Any, service: Server
+) -> None:
+    with opened(browser, service.address, width=375) as page:
+        lines = "const style = getComputedStyle(arguments[0]);"
+        lines += "return arguments[0].offsetHeight / parseFloat(style.lineHeight)"
+        form = page.open_route("GET", "/api/users/{id}")
+        page.type(f"{form} input", "9" * 60)
+        page.click(f"{form} button")
+        assert "400" in page.until("#wire-last", "999")
+        for selector in ("#wire h2", "#wire-last"):
+            (found,) = page.find(selector)
+            assert browser.execute_script(lines, found) < 1.5, selector
+        (badge,) = page.find("#wire-last .badge")
+        assert badge.rect["x"] + badge.rect["width"] <= 375
 
 
 def test_it_can_be_used_by_the_keyboard_alone(page: Shown) -> None:
