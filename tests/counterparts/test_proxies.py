@@ -700,34 +700,41 @@ def test_the_answers_are_those_that_traefiks_middleware_needs(
 # Several processes
 
 
-def spread_by_nginx(text: str, one: str, two: str) -> str:
-    upstream = example("proxies", "nginx", "upstream restauth")
-    upstream = upstream.replace("127.0.0.1:5001", one).replace("127.0.0.1:5002", two)
-    return upstream + text.replace("http://127.0.0.1:5000/", "http://restauth/")
+LUA_ASKS = "127.0.0.1:5000"
 
 
-def spread_by_caddy(text: str, one: str, two: str) -> str:
-    said = re.findall(r"`((?:health_uri|lb_try_duration) [^`]*)`", read("proxies"))
-    block = "".join(f"\t\t\t{line}\n" for line in said)
-    return text.replace("127.0.0.1:5000 {\n", f"{one} {two} {{\n{block}")
+def spread(name: str, text: str, one: str, two: str, between: str) -> str:
+    """The page's configuration, changed as the page says; HAProxy listens at `between` too."""
+    if name == "caddy":
+        said = re.findall(r"`((?:health_uri|lb_try_duration) [^`]*)`", read("proxies"))
+        block = "".join(f"\t\t\t{line}\n" for line in said)
+        return text.replace("127.0.0.1:5000 {\n", f"{one} {two} {{\n{block}")
+    added = example("proxies", name, "127.0.0.1:5002")
+    for there, here in {"127.0.0.1:5001": one, "127.0.0.1:5002": two, LUA_ASKS: between}.items():
+        added = added.replace(there, here)
+    text = text.replace("http://127.0.0.1:5000/", "http://restauth/")
+    return f"{added}\n{text}" if name == "nginx" else f"{text}\n{added}"
 
 
-@pytest.mark.parametrize("name", ["nginx", "caddy"])
+@pytest.mark.parametrize("name", PROXIES)
 def test_requests_are_spread_over_two_processes_and_one_is_enough(
     site: Site, tmp_path: Path, name: str
 ) -> None:
-    spread = {"nginx": spread_by_nginx, "caddy": spread_by_caddy}[name]
+    between = f"127.0.0.1:{free_port()}"
+    lua = {"verify.lua": example("proxies", "lua").replace(LUA_ASKS, between)}
     (options,) = re.findall(r"`restauth serve( --trusted-proxy[^`]*)`", read("proxies"))
     rules = {"max_failures": "100"}
     command = (*SERVE, *options.split())
     with Server.start(tmp_path, *command, **rules) as one:
-        addresses = [str(urlsplit(one.address).netloc)]  # the first one makes the key ring
+        first = str(urlsplit(one.address).netloc)  # the first one makes the key ring
         ada = Person(one.register("ada"), "ada")
         with Server.start(tmp_path, *command, **rules) as two:
-            addresses.append(str(urlsplit(two.address).netloc))
-            with started(
-                name, tmp_path, one, site.address, change=lambda text: spread(text, *addresses)
-            ) as proxy:
+            second = str(urlsplit(two.address).netloc)
+
+            def change(text: str) -> str:
+                return spread(name, text, first, second, between)
+
+            with started(name, tmp_path, one, site.address, lua, change) as proxy:
                 for _ in until_deadline():
                     assert ask(proxy, "GET", "/page", password(ada, "ruby")).status == 401
                     if all("login_failed" in server.output for server in (one, two)):
