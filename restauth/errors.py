@@ -130,7 +130,8 @@ class RoleRequired(Refusal):
 
 
 class OwnAccount(Refusal):
-    """An operator would lose the operator's API: by a lock, by deletion or without the role."""
+    """An operator would lose the operator's API, by a lock, by deletion or without the role; or
+    would get the own password without knowing it, by a reset code."""
 
     code = "own_account"
     detail = "This would end your own access as an operator: ask another one."

@@ -221,7 +221,10 @@ class Accounts:
         return count
 
     def make_reset_code(self, account: Account, client: Client = OPERATOR) -> IssuedCode:
-        """A code that sets a new password once, within an hour. Raises AccountLocked."""
+        """A code that sets a new password once, within an hour. Raises AccountLocked, and
+        OwnAccount: an API key with the role would become the password."""
+        if client.operator_id == account.id:
+            raise OwnAccount("An operator makes no reset code for the own account: ask another one.")
         if account.locked_at is not None:
             raise AccountLocked
         code = one_time_codes.generate()

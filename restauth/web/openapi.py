@@ -189,7 +189,7 @@ OPERATIONS: dict[Handler, Operation] = {
         "Make a code with which a user sets a password",
         201,
         "Code",
-        refusals=(errors.AccountLocked,),
+        refusals=(errors.AccountLocked, errors.OwnAccount),
     ),
     operator_handlers.invite_user: Operation(
         "Make a code with which one person registers",

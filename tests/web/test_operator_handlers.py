@@ -461,18 +461,30 @@ def test_no_operator_ends_the_own_access(client: webtest.TestApp, services: Serv
             (f"DELETE {WHERE}/{{id}}", None),
             (f"PUT {WHERE}/{{id}}/roles", {"roles": []}),
             (f"PUT {WHERE}/{{id}}/roles", {"roles": ["editor", "admins"]}),
+            (f"POST {WHERE}/{{id}}/reset-code", None),
         ):
             assert code_of(ask(client, name, 1, headers, 403, body)) == "own_account"
     assert services.accounts.find(1) == before
     # All else may be done to the own account, and another operator may do even that.
     ask(client, f"PUT {WHERE}/{{id}}/roles", 1, status=204, body={"roles": ["admin", "x"]})
     ask(client, f"PUT {WHERE}/{{id}}/username", 1, status=204, body={"username": "Root"})
-    ask(client, f"POST {WHERE}/{{id}}/reset-code", 1, status=201)
     ask(client, f"DELETE {WHERE}/{{id}}/sessions", 1, status=204)
     ask(client, f"DELETE {WHERE}/{{id}}/keys", 1, status=204)
     ask(client, f"PUT {WHERE}/{{id}}/roles", 2, status=204, body={"roles": ["admin"]})
     ask(client, f"PUT {WHERE}/{{id}}/lock", 1, PASSWORD, 204)
     ask(client, f"GET {WHERE}", headers=ROOT, status=401)
+
+
+def test_an_api_key_of_an_operator_does_not_become_the_password(
+    client: webtest.TestApp, services: Services
+) -> None:
+    earlier = services.accounts.make_reset_code(services.accounts.find(1)).code
+    key = bearer(services.api_keys.make(services.accounts.find(1), "ci").text)
+    answer = ask(client, f"POST {WHERE}/{{id}}/reset-code", 1, key, 403)
+    assert code_of(answer) == "own_account"
+    ask(client, f"POST {WHERE}/{{id}}/reset-code", 2, key, 201)  # of another one, as any operator
+    body = {"code": earlier, "password": "ruby"}  # of the command line: it was not replaced
+    client.post_json("/api/password-resets", body, status=204)
 
 
 # The audit log
