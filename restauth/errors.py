@@ -87,6 +87,13 @@ class UnacceptableKey(Refusal):
     detail = "This API key is not acceptable."
 
 
+class UnacceptableInvitation(Refusal):
+    """The duration of a new invitation is refused."""
+
+    code = "unacceptable_invitation"
+    detail = "This invitation is not acceptable."
+
+
 class TooManyKeys(Refusal):
     """The user has as many API keys as a user may have."""
 

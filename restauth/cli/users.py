@@ -7,12 +7,12 @@ because other users of the machine can see arguments.
 import getpass
 import re
 import sys
-from argparse import REMAINDER
+from argparse import REMAINDER, ArgumentTypeError
 
 from restauth.cli.command import Arguments, Commands, add_command, add_group, open_services
 from restauth.cli.output import Cell, print_record, print_table, printable, remark, say
 from restauth.core import passwords, rfc3339
-from restauth.core.one_time_codes import INVITATION_DURATION, MAX_INVITATION_DURATION
+from restauth.core.one_time_codes import INVITATION_DURATION
 from restauth.errors import InvalidInput, UnacceptablePassword, UnknownUser
 from restauth.records import MAX_ID, Account, ApiKey
 from restauth.services import Services
@@ -67,7 +67,8 @@ def add_commands(commands: Commands) -> None:
     invite.add_argument(
         "--expires-in",
         metavar="SECONDS",
-        default=str(INVITATION_DURATION),
+        type=_seconds,
+        default=INVITATION_DURATION,
         help="until when the code can be used; a week without it",
     )
     invitations = add_command(
@@ -194,14 +195,8 @@ def _reset_code(arguments: Arguments) -> int:
 
 
 def _invite(arguments: Arguments) -> int:
-    text = arguments.expires_in
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 60 <= int(text) <= MAX_INVITATION_DURATION:
-        raise InvalidInput(
-            f"--expires-in is {text!r}: not a whole number of seconds from 60 to "
-            f"{MAX_INVITATION_DURATION}."
-        )
     with open_services() as services:
-        code, invitation = services.invitations.make(arguments.role, int(text))
+        code, invitation = services.invitations.make(arguments.role, arguments.expires_in)
         registration = services.settings.registration
     say(code)
     remark(f"the code registers one user, until {rfc3339.build(invitation.expires_at)}")
@@ -282,6 +277,13 @@ def _find(services: Services, arguments: Arguments) -> Account:
                 f"{arguments.name}', with the quotes."
             ) from None
         raise
+
+
+def _seconds(text: str) -> int:
+    """Raises ArgumentTypeError."""
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number of seconds")
+    return int(text)
 
 
 def _confirm(question: str) -> None:

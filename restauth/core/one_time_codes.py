@@ -13,6 +13,7 @@ from hashlib import sha256
 
 RESET_DURATION = 3600  # seconds
 INVITATION_DURATION = 604_800  # seconds; a week
+MIN_INVITATION_DURATION = 60  # seconds
 MAX_INVITATION_DURATION = 31_536_000  # seconds; a year
 
 _SHAPE = re.compile(r"(?P<selector>[A-Za-z0-9_-]{12})\.(?P<secret>[A-Za-z0-9_-]{24})")

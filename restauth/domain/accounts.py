@@ -224,7 +224,7 @@ class Accounts:
         """A code that sets a new password once, within an hour. Raises AccountLocked, and
         OwnAccount: an API key with the role would become the password."""
         if client.operator_id == account.id:
-            raise OwnAccount("An operator makes no reset code for the own account: ask another one.")
+            raise OwnAccount("No operator makes a reset code for the own account: ask another one.")
         if account.locked_at is not None:
             raise AccountLocked
         code = one_time_codes.generate()

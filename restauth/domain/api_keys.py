@@ -40,9 +40,9 @@ class ApiKeys:
         roles: object = None,
         expires_in: object = None,
     ) -> IssuedKey:
-        """A new key of the user: a `name` of 1 to 64 printable characters, a list of `roles` that
-        the user has (None for all of them, now and later), and `expires_in`, the seconds that it
-        lives (None for no end). All three are checked here.
+        """A new key of the user: a `name` of 1 to 64 printable characters that are not all blanks,
+        a list of `roles` that the user has (None for all of them, now and later), and `expires_in`,
+        the seconds that it lives (None for no end). All three are checked here.
 
         Raises UnacceptableKey, TooManyKeys, and BadCredentials when the account has changed since
         its password was verified.
@@ -98,8 +98,10 @@ class ApiKeys:
 def _parse_name(name: object) -> str:
     if not isinstance(name, str) or not name.isprintable():
         raise UnacceptableKey("The name of a key is a text of printable characters.")
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
-        raise UnacceptableKey(f"The name of a key has 1 to {MAX_NAME_LENGTH} characters.")
+    if not name.strip() or len(name) > MAX_NAME_LENGTH:
+        raise UnacceptableKey(
+            f"The name of a key has 1 to {MAX_NAME_LENGTH} characters, and not only blanks."
+        )
     return name
 
 

@@ -7,9 +7,14 @@ Rule: for the operator alone. An invitation is used where an account is made: se
 from collections.abc import Callable, Iterable
 
 from restauth.core import one_time_codes
+from restauth.core.one_time_codes import (
+    INVITATION_DURATION,
+    MAX_INVITATION_DURATION,
+    MIN_INVITATION_DURATION,
+)
 from restauth.core.roles import changed
 from restauth.domain.audit import AuditLog, Event
-from restauth.errors import InvalidInput
+from restauth.errors import InvalidInput, UnacceptableInvitation
 from restauth.records import OPERATOR, Client, Invitation
 from restauth.storage.store import Store
 
@@ -25,11 +30,16 @@ class Invitations:
     def make(
         self,
         roles: Iterable[str] = (),
-        duration: int = one_time_codes.INVITATION_DURATION,
+        duration: int = INVITATION_DURATION,
         client: Client = OPERATOR,
     ) -> tuple[str, Invitation]:
         """A code that registers one user with these roles, within so many seconds; and what is
-        stored of it. Raises UnacceptableRoles."""
+        stored of it. Raises UnacceptableRoles, UnacceptableInvitation."""
+        if not MIN_INVITATION_DURATION <= duration <= MAX_INVITATION_DURATION:
+            raise UnacceptableInvitation(
+                f"An invitation lives from {MIN_INVITATION_DURATION} to {MAX_INVITATION_DURATION} "
+                "seconds."
+            )
         code, now = one_time_codes.generate(), self._clock()
         invitation = Invitation(code.selector, changed((), roles, ()), now, now + duration)
         self._store.add_invitation(invitation, code.secret_digest)

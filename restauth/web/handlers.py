@@ -111,7 +111,7 @@ def end_session(request: Request, services: Services) -> Response:
 
 def make_key(request: Request, services: Services) -> Response:
     """POST /api/keys: make an API key, and show it this once."""
-    body = request.json()
+    body = request.closed_json("name", "roles", "expires_in")
     issued = services.api_keys.make(
         request.verified_account(),
         member(body, "name", str),

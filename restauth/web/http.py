@@ -6,7 +6,7 @@ every function here gives a checked value or raises a `Refusal`. The standard is
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
@@ -31,6 +31,7 @@ from restauth.records import MAX_ID, Account, Caller, Client, LiveSession
 from restauth.web.host import parse as parse_host
 
 MAX_BODY_LENGTH = 65_536  # bytes; the longest valid request has about 7,000
+MAX_SHOWN_LENGTH = 64  # characters of an unknown name; enough to see the mistake
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
 Member = TypeVar("Member", str, int, list[Any])
@@ -168,14 +169,16 @@ class Request:
         """All values of a query parameter."""
         return parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True).get(name, [])
 
-    def parameter(self, name: str, pattern: str) -> str | None:
-        """The value of a query parameter that is given once, or None. Raises MalformedRequest."""
-        values = self.query(name)
-        if not values:
-            return None
-        if len(values) > 1 or not re.fullmatch(pattern, values[0], re.DOTALL):
-            raise MalformedRequest(f'"{name}" must be given once, and match {pattern}')
-        return values[0]
+    def closed_query(self, **patterns: str) -> dict[str, str | None]:
+        """The value of each query parameter of these names, which must match its pattern; None for
+        one that is not given. Raises MalformedRequest, also for one of another name, and for one
+        that is given twice."""
+        given = parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        _refuse_others(given, patterns)
+        for name, values in given.items():
+            if len(values) > 1 or not re.fullmatch(patterns[name], values[0], re.DOTALL):
+                raise MalformedRequest(f'"{name}" must be given once, and match {patterns[name]}')
+        return {name: given[name][0] if name in given else None for name in patterns}
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -190,6 +193,13 @@ class Request:
             return json_text.parse_object(self._read_body())
         except MalformedJSON as error:
             raise MalformedRequest(str(error)) from None
+
+    def closed_json(self, *names: str) -> dict[str, Any]:
+        """The body as a JSON object that has no other members than these. What limits an access is
+        often optional: misspelt and ignored, it would limit nothing. Raises as `json`."""
+        body = self.json()
+        _refuse_others(body, names)
+        return body
 
     def strings(self, *names: str) -> tuple[str, ...]:
         """Members of the JSON body that must be strings. Raises as `json`."""
@@ -228,6 +238,13 @@ def member(body: Mapping[str, Any], name: str, kind: type[Member]) -> Member:
     if type(value) is not kind:
         raise MalformedRequest(f'"{name}" must be {_KINDS[kind]}.')
     return value
+
+
+def _refuse_others(given: Iterable[str], known: Iterable[str]) -> None:
+    others = sorted(set(given) - set(known))
+    if others:
+        name, names = others[0][:MAX_SHOWN_LENGTH], ", ".join(sorted(known))
+        raise MalformedRequest(f'"{name}" is not known here. These names are: {names}.')
 
 
 def parse_request(environ: WSGIEnvironment) -> Request:

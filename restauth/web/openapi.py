@@ -6,13 +6,18 @@ what a handler itself gives and refuses has a row of its own here.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
 from restauth.core import api_keys, passwords, roles, session_ids, username_policy
+from restauth.core.one_time_codes import (
+    INVITATION_DURATION,
+    MAX_INVITATION_DURATION,
+    MIN_INVITATION_DURATION,
+)
 from restauth.domain.api_keys import MAX_DURATION, MAX_NAME_LENGTH
 from restauth.errors import Refusal
 from restauth.records import MAX_ID, ROLE_PATTERN
@@ -33,7 +38,8 @@ class Operation:
 
     `schema` is a name of SCHEMAS, `headers` are names of HEADERS, and `parameters` of PARAMETERS.
     `members` and `optional` are members of the JSON body, strings where _MEMBERS does not say
-    otherwise. `asks_store` is false for a handler that needs no store.
+    otherwise, and narrowed by `bounds`. `is_closed`: the handler refuses a body with any other
+    member. `asks_store` is false for a handler that needs no store.
     """
 
     summary: str
@@ -42,6 +48,8 @@ class Operation:
     headers: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_closed: bool = False
     parameters: tuple[str, ...] = ()
     refusals: tuple[type[Refusal], ...] = ()
     asks_store: bool = True
@@ -103,6 +111,8 @@ OPERATIONS: dict[Handler, Operation] = {
         headers=("Location",),
         members=("name",),
         optional=("expires_in", "roles"),
+        bounds={"expires_in": {"minimum": 1, "maximum": MAX_DURATION}},
+        is_closed=True,
         refusals=(errors.UnacceptableKey, errors.TooManyKeys),
     ),
     handlers.list_keys: Operation("List the caller's live API keys", 200, "KeyList"),
@@ -150,6 +160,7 @@ OPERATIONS: dict[Handler, Operation] = {
         headers=("Location",),
         members=("username", "password"),
         optional=("roles",),
+        is_closed=True,
         refusals=(
             errors.UnacceptableUsername,
             errors.UnacceptablePassword,
@@ -167,12 +178,14 @@ OPERATIONS: dict[Handler, Operation] = {
         "Give a user another name; sessions and password stay",
         204,
         members=("username",),
+        is_closed=True,
         refusals=(errors.UnacceptableUsername, errors.UsernameTaken),
     ),
     operator_handlers.set_roles: Operation(
         "Give a user exactly these roles",
         204,
         members=("roles",),
+        is_closed=True,
         refusals=(errors.OwnAccount, errors.UnacceptableRoles),
     ),
     operator_handlers.lock_user: Operation(
@@ -195,8 +208,16 @@ OPERATIONS: dict[Handler, Operation] = {
         "Make a code with which one person registers",
         201,
         "Code",
-        optional=("roles",),
-        refusals=(errors.UnacceptableRoles,),
+        optional=("expires_in", "roles"),
+        bounds={
+            "expires_in": {
+                "minimum": MIN_INVITATION_DURATION,
+                "maximum": MAX_INVITATION_DURATION,
+                "default": INVITATION_DURATION,
+            }
+        },
+        is_closed=True,
+        refusals=(errors.UnacceptableRoles, errors.UnacceptableInvitation),
     ),
 }
 PATH = "/api/openapi.json"  # its handler is in `routes`, which this file must not import
@@ -251,14 +272,10 @@ _MEMBERS: dict[str, dict[str, Any]] = {
         **_TEXT,
         "minLength": 1,
         "maxLength": MAX_NAME_LENGTH,
-        "description": "printable characters",
+        "pattern": "[^ ]",
+        "description": "printable characters, not only blanks",
     },
-    "expires_in": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_DURATION,
-        "description": "seconds",
-    },
+    "expires_in": {"type": "integer", "description": "seconds"},
     "roles": {
         "type": "array",
         "items": {**_TEXT, "pattern": f"^{ROLE_PATTERN}$"},
@@ -452,9 +469,7 @@ def _operation(route: Route, method: str, settings: Settings) -> dict[str, Any]:
         members = (*operation.members, *(("invitation",) if _is_invited(route, settings) else ()))
         described["requestBody"] = {
             "required": True,
-            "content": {
-                "application/json": {"schema": _body(members, operation.optional, settings)}
-            },
+            "content": {"application/json": {"schema": _body(members, operation, settings)}},
         }
     if operation.parameters:
         described["parameters"] = [
@@ -477,13 +492,17 @@ def _security(access: Access) -> list[dict[str, list[str]]]:
     return [{scheme: []} for scheme in schemes.get(access, ("basic", "bearer"))]
 
 
-def _body(members: Iterable[str], optional: Iterable[str], settings: Settings) -> dict[str, Any]:
-    """An object that may have more members: they are ignored."""
-    properties = {name: _MEMBERS.get(name, _TEXT) for name in (*members, *optional)}
+def _body(members: Sequence[str], operation: Operation, settings: Settings) -> dict[str, Any]:
+    """An object. Where it is not closed it may have more members, which are ignored."""
+    properties = {
+        name: {**_MEMBERS.get(name, _TEXT), **operation.bounds.get(name, {})}
+        for name in (*members, *operation.optional)
+    }
     # OpenAPI asks for a pattern of ECMA-262. The operator's own may be valid only in Python.
     if "username" in properties and settings.username_pattern.pattern == USERNAME_PATTERN:
         properties["username"] = {**properties["username"], "pattern": f"^{USERNAME_PATTERN}$"}
-    return {"type": "object", "properties": properties, "required": list(members)}
+    body = {"type": "object", "properties": properties, "required": list(members)}
+    return {**body, "additionalProperties": False} if operation.is_closed else body
 
 
 def _success(operation: Operation) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 Rule: the same calls of the domain as the command line makes. Each act is in the audit log with the
 id of the caller. Who may call was decided before, by `web.app`: a user with the role of the setting
-`admin_role`. An account that does not exist is 404.
+`admin_role`. An account that does not exist is 404. A member or a query parameter that is not known
+is refused.
 """
 
 from collections.abc import Callable
 from functools import wraps
 
 from restauth.core import rfc3339
+from restauth.core.one_time_codes import INVITATION_DURATION
 from restauth.errors import MalformedRequest, NotFound, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
@@ -38,16 +40,19 @@ def _on_account(act: ActOnAccount) -> Callable[[Request, Services], Response]:
 
 def list_users(request: Request, services: Services) -> Response:
     """GET /api/admin/users: a page of all users, in the order of their ids."""
-    after = int(request.parameter("after", "0|[1-9][0-9]{0,18}") or 0)
-    limit = request.parameter("limit", "[1-9][0-9]?|100")
-    locked = request.parameter("locked", "true|false")
-    prefix = request.parameter("prefix", f".{{0,{MAX_PREFIX_LENGTH}}}")
+    query = request.closed_query(
+        after="0|[1-9][0-9]{0,18}",
+        limit="[1-9][0-9]?|100",
+        locked="true|false",
+        prefix=f".{{0,{MAX_PREFIX_LENGTH}}}",
+    )
+    after, locked = int(query["after"] or 0), query["locked"]
     if after > MAX_ID:
         raise MalformedRequest('"after" must be an id.')
     users, following = services.accounts.page(
         after,
-        int(limit or MAX_PAGE),
-        prefix or "",
+        int(query["limit"] or MAX_PAGE),
+        query["prefix"] or "",
         is_locked=None if locked is None else locked == "true",
     )
     listed = [representations.account(user) for user in users]
@@ -56,7 +61,7 @@ def list_users(request: Request, services: Services) -> Response:
 
 def add_user(request: Request, services: Services) -> Response:
     """POST /api/admin/users: add a user, also where registration is closed."""
-    body = request.json()
+    body = request.closed_json("username", "password", "roles")
     user_id = services.accounts.register(
         member(body, "username", str),
         member(body, "password", str),
@@ -76,7 +81,7 @@ def inspect_user(request: Request, services: Services, account: Account) -> Resp
 @_on_account
 def rename_user(request: Request, services: Services, account: Account) -> Response:
     """PUT /api/admin/users/{id}/username: give another name; sessions and password stay."""
-    (username,) = request.strings("username")
+    username = member(request.closed_json("username"), "username", str)
     services.accounts.rename(account, username, request.operator)
     return Response(204)
 
@@ -84,7 +89,7 @@ def rename_user(request: Request, services: Services, account: Account) -> Respo
 @_on_account
 def set_roles(request: Request, services: Services, account: Account) -> Response:
     """PUT /api/admin/users/{id}/roles: give exactly these roles."""
-    roles = member(request.json(), "roles", list)
+    roles = member(request.closed_json("roles"), "roles", list)
     services.accounts.set_roles(account, roles, request.operator)
     return Response(204)
 
@@ -127,9 +132,12 @@ def make_reset_code(request: Request, services: Services, account: Account) -> R
 
 def invite_user(request: Request, services: Services) -> Response:
     """POST /api/admin/invitations: make a code with which one person registers."""
-    body = request.json()
-    roles = member(body, "roles", list) if "roles" in body else ()
-    code, invitation = services.invitations.make(roles, client=request.operator)
+    body = request.closed_json("expires_in", "roles")
+    code, invitation = services.invitations.make(
+        member(body, "roles", list) if "roles" in body else (),
+        member(body, "expires_in", int) if "expires_in" in body else INVITATION_DURATION,
+        request.operator,
+    )
     shown = {"code": code, "expires_at": rfc3339.build(invitation.expires_at)}
     return json_response(201, shown)
 

@@ -29,6 +29,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.UnknownUser: (400, "Unknown user"),  # not 404: REST-auth's contract
     errors.UnusableCode: (400, "Unusable code"),
     errors.UnacceptableKey: (400, "Unacceptable key"),
+    errors.UnacceptableInvitation: (400, "Unacceptable invitation"),
     errors.NoSession: (400, "No session"),
     errors.BadCredentials: (401, "Unauthorized"),
     errors.LoginRequired: (403, "Login required"),

@@ -442,11 +442,22 @@ def _seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
 
 
-@pytest.mark.parametrize("text", ["", "59", "31536001", "1h", "-60", "60.0", "٦٠٠", "9" * 5000])
-def test_an_invitation_has_a_whole_number_of_seconds(
+@pytest.mark.parametrize("text", ["", "1h", "-60", "60.0", "٦٠٠", "9" * 5000])
+def test_what_is_no_number_of_seconds_is_wrong_usage(
     restauth: Restauth, services: Services, text: str
 ) -> None:
-    assert is_one_line(restauth("user invite", f"--expires-in={text}"), "--expires-in is")
+    done = restauth("user invite", f"--expires-in={text}")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("usage: restauth user invite ")
+    assert f"--expires-in: {text!r} is not a whole number of seconds" in done.err
+    assert services.invitations.list() == []
+
+
+def test_an_invitation_that_cannot_be_had_is_refused(
+    restauth: Restauth, services: Services
+) -> None:
+    for seconds in ("0", "59", "31536001"):
+        assert is_one_line(restauth("user invite --expires-in", seconds), "60 to 31536000")
     assert is_one_line(restauth("user invite --role Editor!"), "role")
     assert services.invitations.list() == []
 

@@ -58,13 +58,13 @@ def test_no_two_keys_share_a_half(services: Services, account: Account) -> None:
 
 
 ACCEPTABLE: dict[str, list[Any]] = {
-    "name": ["x", " ", "x" * 64, "日本", "\U0001f511"],
+    "name": ["x", " x ", "x" * 64, "日本", "\U0001f511"],
     "expires_in": [1, MAX_DURATION],
     "roles": [[], ("editor",), {"viewer", "editor"}],
 }
 UNACCEPTABLE: dict[str, list[Any]] = {
     "name": [
-        *("", "x" * 65, "a\nb", "\0", "\x7f", "\x9b", "\u202e", "\ud800"),
+        *("", " ", " " * 64, "x" * 65, "a\nb", "\0", "\x7f", "\x9b", "\u202e", "\ud800"),
         *(None, 1, ["ci"], b"ci", True),
     ],
     "expires_in": [0, -1, MAX_DURATION + 1, 10**30, True, 1.5, "60", []],

@@ -511,9 +511,31 @@ def test_a_key_without_limits_says_so_and_wrong_ones_are_refused(miguel: webtest
         *(("expires_in", None), ("expires_in", "60"), ("expires_in", True), ("expires_in", 1.0)),
     ):
         assert code_of(make_key(miguel, 400, **{member: wrong})) == "malformed_request"
-    for member, unfit in (("name", ""), ("roles", ["admin"]), ("roles", [7]), ("expires_in", 0)):
+    for member, unfit in (
+        ("name", ""),
+        ("name", " "),
+        ("roles", ["admin"]),
+        ("roles", [7]),
+        ("expires_in", 0),
+    ):
         assert code_of(make_key(miguel, 400, **{member: unfit})) == "unacceptable_key"
     assert len(miguel.get("/api/keys", headers=PASSWORD).json["keys"]) == 1
+
+
+def test_a_misspelt_limit_makes_no_key_without_it(
+    miguel: webtest.TestApp, services: Services
+) -> None:
+    give_roles(services, "editor", "viewer")
+    for name, value in (("role", ["viewer"]), ("expires", 60), ("Roles", []), ("", 1)):
+        answer = make_key(miguel, 400, **{name: value, "expires_in": 60})
+        assert code_of(answer) == "malformed_request"
+        assert f'"{name}" is not known' in answer.json["detail"]
+    long = make_key(miguel, 400, **{"x" * 60_000: 1})
+    assert len(long.body) < 500
+    without_a_name = {"roles": ["viewer"]}
+    answer = miguel.post_json("/api/keys", without_a_name, headers=PASSWORD, status=400)
+    assert code_of(answer) == "malformed_request"
+    assert miguel.get("/api/keys", headers=PASSWORD).json == {"keys": []}
 
 
 def test_a_new_password_says_how_many_keys_live_on(

@@ -315,7 +315,7 @@ def ask(
     keywords: dict[str, Any] = {}
     if "requestBody" in described:
         ((media_type, content),) = described["requestBody"]["content"].items()
-        wanted = {name: values[name] for name in content["schema"]["required"]}
+        wanted = {name: values[name] for name in (*content["schema"]["required"], *(members or ()))}
         given = {name: value for name, value in wanted.items() if value is not None}
         raw = json.dumps(given).encode() if body is None else body
         # No body at all has no length either.
@@ -388,6 +388,9 @@ def assert_fits(document: Document, schema: Document, value: Any) -> None:
         assert_fits(document, schema["items"], inner)
 
 
+DESCRIBED = operations(DOCUMENT)
+
+
 @pytest.mark.parametrize("operation", TABLE)
 def test_a_request_as_it_is_described_succeeds_as_it_is_described(
     services: Services, operation: str
@@ -403,6 +406,23 @@ def test_a_member_that_is_required_is_needed(
 ) -> None:
     caller = CALLERS[TABLE[operation].access]
     assert ask(services, operation, caller, members={member: None}).status_int == 400
+
+
+@pytest.mark.parametrize("operation", [name for name in TABLE if "requestBody" in DESCRIBED[name]])
+def test_a_member_that_is_not_described_is_refused_or_ignored_as_the_description_says(
+    services: Services, operation: str
+) -> None:
+    route = TABLE[operation]
+    schema = DESCRIBED[operation]["requestBody"]["content"]["application/json"]["schema"]
+    is_closed = not schema.get("additionalProperties", True)
+    # Ignored where REST-auth's clients may send them.
+    assert is_closed == (route.access is Access.ADMIN or operation == "POST /api/keys")
+    answer = ask(services, operation, CALLERS[route.access], members={"role": ["viewer"]})
+    if is_closed:
+        assert code_of(answer) == "malformed_request"
+        assert '"role"' in answer.json["detail"]
+    else:
+        assert answer.status_int < 300
 
 
 def lose_the_audit_log(services: Services) -> None:
@@ -445,6 +465,9 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unknown_user": ("GET /api/users/{id}", "anonymous", {"path": "/api/users/0"}),
     "unusable_code": ("POST /api/password-resets", "anonymous", {"members": {"code": "?"}}),
     "unacceptable_key": ("POST /api/keys", "password", {"members": {"name": ""}}),
+    "unacceptable_invitation": (
+        "POST /api/admin/invitations", "admin", {"members": {"expires_in": 1}}
+    ),
     "too_many_keys": ("POST /api/keys", "password", {"spoil": make_keys}),
     "login_required": ("GET /api/keys", "key", {}),
     "no_session": ("DELETE /api/token", "password", {}),
@@ -547,10 +570,34 @@ def test_the_members_of_an_api_key_are_described(services: Services) -> None:
         ({"expires_in": most + 1}, 400), ({"expires_in": None}, 400), ({"roles": None}, 400),
         ({"roles": []}, 201), ({"roles": list(miguel.roles)}, 201), ({"roles": ["other"]}, 400),
         ({"name": "n" * longest}, 201), ({"name": "n" * (longest + 1)}, 400),
+        ({"name": " x "}, 201), ({"name": "  "}, 400),
     ):  # fmt: skip
         body = {"name": "ci", **members}
         answer = client_of(services).post_json("/api/keys", body, headers=PASSWORD, status=status)
         assert_described(DOCUMENT, "POST /api/keys", answer)
+
+
+def test_the_duration_of_an_invitation_is_described(services: Services) -> None:
+    name = "POST /api/admin/invitations"
+    schema = DESCRIBED[name]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["required"] == []
+    bounds = schema["properties"]["expires_in"]
+    services.accounts.register("root", "python", roles=["admin"])
+    for seconds, status in (
+        *((bounds["minimum"] - 1, 400), (bounds["minimum"], 201)),
+        *((bounds["maximum"], 201), (bounds["maximum"] + 1, 400)),
+        *((None, 400), ("60", 400), (True, 400), (60.0, 400)),
+    ):
+        answer = client_of(services).post_json(
+            "/api/admin/invitations",
+            {"expires_in": seconds},
+            headers=basic("root", "python"),
+            status=status,
+        )
+        assert_described(DOCUMENT, name, answer)
+    services.invitations.make()
+    lengths = [each.expires_at - each.created_at for each in services.invitations.list()]
+    assert lengths == [bounds["minimum"], bounds["default"], bounds["maximum"]]
 
 
 def test_a_proxy_may_ask_for_several_roles() -> None:
