@@ -27,6 +27,7 @@ LISTED = (
 )
 USE = ("last_login_at", "sessions", "keys")
 KEY = ("id", "prefix", "name", "roles", "created_at", "expires_at", "last_used_at")
+INVITATION = ("id", "created_at", "expires_at", "roles")
 SESSION = ("id", "created_at", "last_used_at", "expires_at", "peer", "user_agent")
 
 
@@ -74,7 +75,9 @@ def add_commands(commands: Commands) -> None:
     invitations = add_command(
         user, "invitations", _invitations, "list the invitations that can be used", json=True
     )
-    invitations.add_argument("--revoke", metavar="ID", help="let this one register no one")
+    invitations.add_argument(
+        "--revoke", metavar="ID", help="let this one register no one; a code has its id"
+    )
     add_command(user, "end-sessions", _end_sessions, "end all sessions of the user", "NAME")
     add_command(user, "keys", _keys, "list the API keys of the user", "NAME", json=True)
     add_command(user, "end-keys", _end_keys, "end all API keys of the user", "NAME")
@@ -208,15 +211,16 @@ def _invite(arguments: Arguments) -> int:
 def _invitations(arguments: Arguments) -> int:
     with open_services() as services:
         if arguments.revoke is not None:
-            services.invitations.revoke(arguments.revoke)
-            say(f"revoked {arguments.revoke}")
+            revoked = services.invitations.revoke(arguments.revoke)
+            if revoked is None:
+                raise InvalidInput("There is no such invitation: it was used, or has expired.")
+            say(f"revoked {revoked}")
             return 0
         invitations = services.invitations.list()
-    rows = (
-        (each.id, rfc3339.build(each.created_at), rfc3339.build(each.expires_at), each.roles)
-        for each in invitations
+    rows = map(representations.invitation, invitations)
+    print_table(
+        arguments.json, INVITATION, (tuple(row[name] for name in INVITATION) for row in rows)
     )
-    print_table(arguments.json, ("id", "created_at", "expires_at", "roles"), rows)
     return 0
 
 

@@ -16,7 +16,9 @@ INVITATION_DURATION = 604_800  # seconds; a week
 MIN_INVITATION_DURATION = 60  # seconds
 MAX_INVITATION_DURATION = 31_536_000  # seconds; a year
 
-_SHAPE = re.compile(r"(?P<selector>[A-Za-z0-9_-]{12})\.(?P<secret>[A-Za-z0-9_-]{24})")
+SELECTOR_PATTERN = "[A-Za-z0-9_-]{12}"  # a regular expression, to be matched whole
+
+_SHAPE = re.compile(rf"(?P<selector>{SELECTOR_PATTERN})\.(?P<secret>[A-Za-z0-9_-]{{24}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,19 @@ class OneTimeCode:
 
 
 def generate() -> OneTimeCode:
-    """A new random code."""
-    return OneTimeCode(secrets.token_urlsafe(9), secrets.token_urlsafe(18))
+    """A new random code. No selector has a dash: as an argument of a command, it could be taken for
+    an option."""
+    selector = secrets.token_urlsafe(9).replace("-", "_")
+    return OneTimeCode(selector, secrets.token_urlsafe(18))
 
 
 def parse(code: str) -> OneTimeCode | None:
     """None for a text that does not have the form of a code."""
     match = _SHAPE.fullmatch(code)
     return OneTimeCode(match["selector"], match["secret"]) if match else None
+
+
+def find_selector(text: str) -> str | None:
+    """The selector of a code, which may stand alone; None for a text that has none."""
+    selector, _, _ = text.strip().partition(".")
+    return selector if re.fullmatch(SELECTOR_PATTERN, selector) else None

@@ -14,7 +14,7 @@ from restauth.core.one_time_codes import (
 )
 from restauth.core.roles import changed
 from restauth.domain.audit import AuditLog, Event
-from restauth.errors import InvalidInput, UnacceptableInvitation
+from restauth.errors import UnacceptableInvitation
 from restauth.records import OPERATOR, Client, Invitation
 from restauth.storage.store import Store
 
@@ -52,8 +52,12 @@ class Invitations:
         """Those that can still be used, the one that expires first first."""
         return self._store.list_invitations(self._clock())
 
-    def revoke(self, invitation_id: str) -> None:
-        """Let it register no one. Raises InvalidInput when there is none with this id."""
-        if not self._store.delete_invitation(invitation_id, self._clock()):
-            raise InvalidInput(f"There is no invitation {invitation_id!r}: it is used or expired.")
-        self._audit.record(Event.INVITATION_REVOKED, OPERATOR, invitation=invitation_id)
+    def revoke(self, unverified_text: str, client: Client = OPERATOR) -> str | None:
+        """Let the invitation with this id register no one; a whole code does as well. Its id, or
+        None when there is none that can be used."""
+        invitation_id = one_time_codes.find_selector(unverified_text)
+        now = self._clock()
+        if invitation_id is None or not self._store.delete_invitation(invitation_id, now):
+            return None
+        self._audit.record(Event.INVITATION_REVOKED, client, invitation=invitation_id)
+        return invitation_id

@@ -12,11 +12,13 @@ from http import HTTPStatus
 from typing import Any
 
 from restauth import errors
-from restauth.core import api_keys, passwords, roles, session_ids, username_policy
-from restauth.core.one_time_codes import (
-    INVITATION_DURATION,
-    MAX_INVITATION_DURATION,
-    MIN_INVITATION_DURATION,
+from restauth.core import (
+    api_keys,
+    one_time_codes,
+    passwords,
+    roles,
+    session_ids,
+    username_policy,
 )
 from restauth.domain.api_keys import MAX_DURATION, MAX_NAME_LENGTH
 from restauth.errors import Refusal
@@ -204,6 +206,9 @@ OPERATIONS: dict[Handler, Operation] = {
         "Code",
         refusals=(errors.AccountLocked, errors.OwnAccount),
     ),
+    operator_handlers.list_invitations: Operation(
+        "List the invitations that can be used", 200, "InvitationList"
+    ),
     operator_handlers.invite_user: Operation(
         "Make a code with which one person registers",
         201,
@@ -211,14 +216,15 @@ OPERATIONS: dict[Handler, Operation] = {
         optional=("expires_in", "roles"),
         bounds={
             "expires_in": {
-                "minimum": MIN_INVITATION_DURATION,
-                "maximum": MAX_INVITATION_DURATION,
-                "default": INVITATION_DURATION,
+                "minimum": one_time_codes.MIN_INVITATION_DURATION,
+                "maximum": one_time_codes.MAX_INVITATION_DURATION,
+                "default": one_time_codes.INVITATION_DURATION,
             }
         },
         is_closed=True,
         refusals=(errors.UnacceptableRoles, errors.UnacceptableInvitation),
     ),
+    operator_handlers.revoke_invitation: Operation("Let an invitation register no one", 204),
 }
 PATH = "/api/openapi.json"  # its handler is in `routes`, which this file must not import
 DESCRIPTION = Operation("Get this description", 200, "Description", asks_store=False)
@@ -363,6 +369,15 @@ OPERATOR_SCHEMAS: dict[str, dict[str, Any]] = {
         sessions={**_COUNT, "description": "live ones"},
     ),
     "Code": _closed(code=_TEXT, expires_at=_TIME),
+    "Invitation": _closed(
+        created_at=_TIME,
+        expires_at=_TIME,
+        id={**_TEXT, "description": "what precedes the dot of the code"},
+        roles=_TEXTS,
+    ),
+    "InvitationList": _closed(
+        invitations={"type": "array", "items": _ref("schemas", "Invitation")}
+    ),
 }
 # Each is there whenever it is listed, but for an optional one.
 HEADERS: dict[str, dict[str, Any]] = {
@@ -406,6 +421,7 @@ _PARTS: dict[str, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 0},
     "sid": {"type": "string", "pattern": f"^{session_ids.PATTERN}$"},
     "key": {"type": "string", "pattern": f"^{api_keys.ID_PATTERN}$"},
+    "invitation": {"type": "string", "pattern": f"^{one_time_codes.SELECTOR_PATTERN}$"},
 }
 
 

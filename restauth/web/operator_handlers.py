@@ -130,6 +130,12 @@ def make_reset_code(request: Request, services: Services, account: Account) -> R
     return json_response(201, shown)
 
 
+def list_invitations(request: Request, services: Services) -> Response:
+    """GET /api/admin/invitations: those that can be used, the one that expires first first."""
+    listed = [representations.invitation(each) for each in services.invitations.list()]
+    return json_response(200, {"invitations": listed})
+
+
 def invite_user(request: Request, services: Services) -> Response:
     """POST /api/admin/invitations: make a code with which one person registers."""
     body = request.closed_json("expires_in", "roles")
@@ -140,6 +146,14 @@ def invite_user(request: Request, services: Services) -> Response:
     )
     shown = {"code": code, "expires_at": rfc3339.build(invitation.expires_at)}
     return json_response(201, shown)
+
+
+def revoke_invitation(request: Request, services: Services) -> Response:
+    """DELETE /api/admin/invitations/{invitation}: let it register no one."""
+    (invitation_id,) = request.parameters
+    if services.invitations.revoke(invitation_id, request.operator) is None:
+        raise NotFound
+    return Response(204)
 
 
 @_on_account

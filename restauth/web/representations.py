@@ -1,4 +1,4 @@
-"""What JSON says of an account, of a session and of an API key, over HTTP and with `--json` alike.
+"""What JSON says of accounts, sessions, API keys and invitations, over HTTP and with `--json`.
 
 Rule: a thing has one shape, wherever it is shown. Times are RFC 3339; what does not exist is null.
 No secret is shown.
@@ -7,7 +7,7 @@ No secret is shown.
 from typing import TypeAlias
 
 from restauth.core import rfc3339
-from restauth.records import Account, ApiKey, Overview, Session
+from restauth.records import Account, ApiKey, Invitation, Overview, Session
 
 Member: TypeAlias = "int | str | tuple[str, ...] | None"
 
@@ -57,6 +57,16 @@ def key(key: ApiKey) -> dict[str, Member]:
         "name": key.name,
         "prefix": key.prefix,
         "roles": key.roles,
+    }
+
+
+def invitation(invitation: Invitation) -> dict[str, Member]:
+    """As an operator sees it."""
+    return {
+        "created_at": rfc3339.build(invitation.created_at),
+        "expires_at": rfc3339.build(invitation.expires_at),
+        "id": invitation.id,
+        "roles": invitation.roles,
     }
 
 

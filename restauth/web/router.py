@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from restauth.core import api_keys, session_ids
+from restauth.core import api_keys, one_time_codes, session_ids
 from restauth.errors import MethodNotAllowed, NotFound
 from restauth.services import Services
 from restauth.web.access import Access
@@ -46,6 +46,7 @@ PARTS = {
     "id": "(0|[1-9][0-9]*)",  # one spelling for each number; ASCII digits only
     "sid": f"({session_ids.PATTERN})",
     "key": f"({api_keys.ID_PATTERN})",
+    "invitation": f"({one_time_codes.SELECTOR_PATTERN})",
 }
 
 

@@ -14,6 +14,7 @@ from restauth.web.http import Request, Response, json_response
 from restauth.web.router import ANY_METHOD, Route
 
 _USER = "/api/admin/users/{id}"
+_INVITATIONS = "/api/admin/invitations"
 OPERATORS = (
     Route("GET", "/api/admin/users", operator_handlers.list_users, Access.ADMIN),
     Route("POST", "/api/admin/users", operator_handlers.add_user, Access.ADMIN, takes_secret=True),
@@ -26,7 +27,14 @@ OPERATORS = (
     Route("DELETE", f"{_USER}/sessions", operator_handlers.end_user_sessions, Access.ADMIN),
     Route("DELETE", f"{_USER}/keys", operator_handlers.end_user_keys, Access.ADMIN),
     Route("POST", f"{_USER}/reset-code", operator_handlers.make_reset_code, Access.ADMIN),
-    Route("POST", "/api/admin/invitations", operator_handlers.invite_user, Access.ADMIN),
+    Route("GET", _INVITATIONS, operator_handlers.list_invitations, Access.ADMIN),
+    Route("POST", _INVITATIONS, operator_handlers.invite_user, Access.ADMIN),
+    Route(
+        "DELETE",
+        f"{_INVITATIONS}/{{invitation}}",
+        operator_handlers.revoke_invitation,
+        Access.ADMIN,
+    ),
 )
 
 

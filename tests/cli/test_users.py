@@ -423,19 +423,23 @@ def test_an_invitation_is_alone_on_standard_output_and_registers_one_user(
 
 def test_invitations_are_listed_and_revoked(restauth: Restauth, services: Services) -> None:
     assert restauth("user invitations --json").out == "[]\n"
-    ids = [
-        restauth(f"user invite {words}").out.partition(".")[0]
+    codes = [
+        restauth(f"user invite {words}").out.strip()
         for words in ("--expires-in 60", "--role editor")
     ]
+    ids = [code.partition(".")[0] for code in codes]
     listed = json.loads(restauth("user invitations --json").out)
     assert [(each["id"], each["roles"]) for each in listed] == [(ids[0], []), (ids[1], ["editor"])]
     lengths = [_seconds(each["expires_at"]) - _seconds(each["created_at"]) for each in listed]
     assert lengths == [60, 604_800]
     table = restauth("user invitations").out.splitlines()
     assert re.fullmatch(rf"{ids[1]}\t{TIME}\t{TIME}\teditor", table[2])
-    assert restauth("user invitations --revoke", ids[0]).out == f"revoked {ids[0]}\n"
-    assert is_one_line(restauth("user invitations --revoke", ids[0]), "no invitation")
+    assert restauth("user invitations --revoke", codes[0]).out == f"revoked {ids[0]}\n"
+    for used in (codes[0], ids[0]):
+        done = restauth("user invitations --revoke", used)
+        assert done == refused("There is no such invitation: it was used, or has expired.")
     assert restauth("user invitations").out.count("\n") == 2
+    assert restauth("user invitations --revoke", ids[1]).out == f"revoked {ids[1]}\n"
 
 
 def _seconds(text: str) -> int:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restauth.core.one_time_codes import RESET_DURATION, OneTimeCode, generate, parse
+from restauth.core.one_time_codes import RESET_DURATION, OneTimeCode, find_selector, generate, parse
 from tests.core.inputs import ANY_TEXT, BASE64URL, LIMITED, altered
 
 SELECTOR, SECRET = "selector-_12", "a-secret_of_24_characters"[:24]
@@ -34,8 +34,18 @@ def test_no_two_codes_share_a_half_and_a_secret_has_144_bits() -> None:
     assert [parse(code.build()) for code in codes] == codes
     assert len({code.selector for code in codes}) == len({code.secret for code in codes}) == 200
     assert {len(code.secret) * 6 for code in codes} == {144}
+    assert not any(
+        "-" in code.selector for code in codes
+    )  # as an argument, it looks like an option
     columns = zip(*(code.build() for code in codes), strict=True)
     assert [len(set(column)) for column in columns].count(1) == 1  # the dot: all else is random
+
+
+def test_a_selector_is_found_alone_and_in_a_code() -> None:
+    for text in (SELECTOR, CODE.build(), f" {SELECTOR}\n", f"{SELECTOR}.", f"{SELECTOR}.x.y\n"):
+        assert find_selector(text) == SELECTOR
+    for text in ("", ".", f".{SELECTOR}", SELECTOR[1:], f"{SELECTOR}a", f"{SELECTOR[1:]}\ud800"):
+        assert find_selector(text) is None
 
 
 def test_a_code_can_be_used_for_an_hour() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from restauth.core.one_time_codes import INVITATION_DURATION
-from restauth.errors import InvalidInput, UnacceptableRoles, UnusableCode
+from restauth.errors import UnacceptableRoles, UnusableCode
 from restauth.records import Invitation
 from restauth.services import Services
 from restauth.testing import Clock
@@ -34,7 +34,7 @@ def test_a_revoked_invitation_registers_no_one(
 ) -> None:
     caplog.set_level("INFO", "restauth.audit")
     code, invitation = services.invitations.make(["editor"])
-    services.invitations.revoke(invitation.id)
+    assert services.invitations.revoke(invitation.id) == invitation.id
     made, revoked = events(caplog)
     assert (made["event"], made["invitation"], made["roles"]) == (
         "invitation_made",
@@ -47,9 +47,19 @@ def test_a_revoked_invitation_registers_no_one(
         services.accounts.register("ada", PASSWORD, CLIENT, invitation=code)
     late = services.invitations.make(duration=60)[1]
     clock.advance(60)
-    for unknown in (invitation.id, late.id, code, ""):
-        with pytest.raises(InvalidInput):
-            services.invitations.revoke(unknown)
+    for unknown in (invitation.id, late.id, code, "", ".", "\ud800"):
+        assert services.invitations.revoke(unknown) is None
+
+
+def test_a_whole_code_revokes_its_invitation_and_only_the_id_is_told(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, kept = services.invitations.make()
+    for known in ("{}", " {}\n"):
+        code, invitation = services.invitations.make()
+        assert services.invitations.revoke(known.format(code)) == invitation.id
+    assert services.invitations.list() == [kept]
+    assert code.partition(".")[2] not in caplog.text
 
 
 def test_what_is_no_role_invites_no_one(services: Services) -> None:

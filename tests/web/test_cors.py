@@ -183,8 +183,7 @@ def test_a_listed_page_may_call_every_route(client: webtest.TestApp) -> None:
     refused = []
     for route in routes(load({})):
         if route.method != ANY_METHOD:
-            path = route.path.replace("{id}", "7").replace("{sid}", "A" * 22)
-            path = path.replace("{key}", "a" * 20)
+            path = route.path.format(id=7, sid="A" * 22, key="a" * 20, invitation="A" * 12)
             answer = send(client, f"OPTIONS {path}", PAGE, headers=PREFLIGHT, status=204)
             if route.method not in answer.headers["Access-Control-Allow-Methods"].split(", "):
                 refused.append(route)

@@ -292,6 +292,7 @@ def ask(
     client, document = client_of(services), describe(services)
     miguel = services.accounts.find(services.accounts.register("miguel", "python"))
     issued = services.sessions.start(miguel, CLIENT)
+    invitation = services.invitations.make()[1].id
     key = services.api_keys.make(miguel, "ci")
     root = services.accounts.find(services.accounts.register("root", "python", roles=["admin"]))
     callers = {
@@ -322,9 +323,9 @@ def ask(
         keywords = {"content_type": media_type} | ({"body": raw} if raw else {})
     if spoil:
         spoil(services)
-    parts = {"{id}": str(miguel.id), "{sid}": issued.session_id, "{key}": key.key.id}
-    for part, text in parts.items():
-        template = template.replace(part, text)
+    template = template.format(
+        id=miguel.id, sid=issued.session_id, key=key.key.id, invitation=invitation
+    )
     answer = client.request(
         path or template,
         method=method,

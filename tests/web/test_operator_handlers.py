@@ -53,6 +53,7 @@ def ask(
     headers: Headers = ROOT,
     status: int | str = "*",
     body: object = None,
+    invitation: str = "A" * 12,
 ) -> webtest.TestResponse:
     """The answer of a route to a request that is valid, but for what is said here."""
     method, path = name.split()
@@ -61,7 +62,7 @@ def ask(
     if value is not None:
         keywords = {"body": json.dumps(value).encode(), "content_type": "application/json"}
     return client.request(
-        path.replace("{id}", str(user_id)),
+        path.format(id=user_id, invitation=invitation),
         method=method,
         headers=headers,
         status=status,
@@ -105,7 +106,9 @@ def test_only_a_user_with_the_role_may_call_and_by_every_credential(
         body = BODIES.get(name)
         if body and "username" in body:
             body = {**body, "username": f"ann{number}"}
-        assert ask(client, name, victim, headers, body=body).status_int in (200, 201, 204)
+        invitation = services.invitations.make()[1].id
+        answer = ask(client, name, victim, headers, body=body, invitation=invitation)
+        assert answer.status_int in (200, 201, 204)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +120,7 @@ def test_without_the_setting_there_is_no_such_route(
     client = client_of(services)
     ask(client, name, 1, status=404)
     method, path = name.split()
-    client.options(path.replace("{id}", "1"), status=404)
+    client.options(path.format(id=1, invitation="A" * 12), status=404)
     assert f"{method} {path}" not in [
         f"{each.method} {each.path}" for each in routes(settings.load({}))
     ]
@@ -430,6 +433,30 @@ def test_an_invitation_registers_one_user_with_its_roles_within_a_week(
         client.post_json(where, {"roles": wrong}, headers=ROOT, status=400)
 
 
+def test_invitations_are_listed_and_revoked(
+    client: webtest.TestApp, services: Services, clock: Clock
+) -> None:
+    where = "/api/admin/invitations"
+    assert client.get(where, headers=ROOT).json == {"invitations": []}
+    bodies: tuple[dict[str, Any], ...] = ({"roles": ["viewer"]}, {"expires_in": 60})
+    made = [client.post_json(where, body, headers=ROOT, status=201).json for body in bodies]
+    ids = [each["code"].partition(".")[0] for each in made]
+    listed = client.get(where, headers=ROOT).json["invitations"]
+    assert listed == [
+        {"created_at": BEGIN, "expires_at": each["expires_at"], "id": name, "roles": roles}
+        for each, name, roles in zip(reversed(made), reversed(ids), ([], ["viewer"]), strict=True)
+    ]
+    assert made[1]["expires_at"] == "2027-01-15T08:01:00Z"
+    for unknown in (made[0]["code"], "x", "A" * 12, "%00" * 12):  # no whole code in an address
+        client.delete(f"{where}/{unknown}", headers=ROOT, status=404)
+    client.delete(f"{where}/{ids[0]}", headers=ROOT, status=204)
+    clock.advance(60)
+    for gone in ids:
+        answer = client.delete(f"{where}/{gone}", headers=ROOT, status=404)
+        assert code_of(answer) == "not_found"
+    assert client.get(where, headers=ROOT).json == {"invitations": []}
+
+
 def test_an_operator_adds_as_many_users_as_needed_from_one_address(
     make_services: ServicesFactory, services: Services
 ) -> None:
@@ -498,10 +525,11 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
 ) -> None:
     client = client_of(services, REMOTE_ADDR=CLIENT.peer)
     token = bearer(token_of(client, ROOT))
+    revoked = services.invitations.make()[1].id
     caplog.set_level("INFO")
     for name in NAMES:
         if name != f"DELETE {WHERE}/{{id}}":
-            assert ask(client, name, 2, token).status_int < 300
+            assert ask(client, name, 2, token, invitation=revoked).status_int < 300
         if name == f"POST {WHERE}":  # else the name would be taken
             services._resources.store.delete_user(3)
     ask(client, f"DELETE {WHERE}/{{id}}", 2, token, 204)
@@ -517,6 +545,7 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
         {**head, "event": "api_keys_ended", "user_id": 2, "count": 0},
         {**head, "event": "reset_code_made", "user_id": 2},
         {**head, "event": "invitation_made", "user_id": None, "invitation": made, "roles": []},
+        {**head, "event": "invitation_revoked", "user_id": None, "invitation": revoked},
         {**head, "event": "deleted", "user_id": 2},
     ]
 

@@ -73,7 +73,8 @@ def method_of(route: Route) -> str:
 
 
 def sample(path: str, session_id: str = "A" * 22, key_id: str = "a" * 20) -> str:
-    return path.replace("{id}", "1").replace("{sid}", session_id).replace("{key}", key_id)
+    parts = {"id": "1", "sid": session_id, "key": key_id, "invitation": "A" * 12}
+    return path.format(**parts)
 
 
 def allowed(path: str) -> set[str]:
@@ -93,13 +94,16 @@ def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
     path = sample(route.path, other.headers["Location"].rpartition("/")[2], key.key.id)
 
     def answer(number: int, headers: Headers) -> int:
-        body = {
-            "username": f"user{number}",
-            "name": "deploy",
-            "password": "python",
-            "refresh_token": other.json["refresh_token"],
-            "code": services.accounts.make_reset_code(miguel).code,
-        }
+        body = (
+            {"name": "deploy"}
+            if route.handler is handlers.make_key
+            else {
+                "username": f"user{number}",
+                "password": "python",
+                "refresh_token": other.json["refresh_token"],
+                "code": services.accounts.make_reset_code(miguel).code,
+            }
+        )
         answer = client.request(
             path,
             method=method_of(route),
