@@ -312,7 +312,7 @@ class UnusableStore(Fault):
 
 
 class UnknownKey(Fault):
-    """No API key has this prefix."""
+    """No API key has this prefix, or it is none."""
 
     code = "unknown_key"
     detail = "There is no API key with this prefix: it has ended, or was never made here."

@@ -134,7 +134,9 @@ class Accounts:
             failed = self._throttle.reserve("", client)
             self._audit.record_failure(Event.REGISTRATION_FAILED, client, None, failed)
             raise
-        details = {} if selector is None else {"invitation": selector}
+        details: dict[str, object] = {"roles": first_roles} if first_roles else {}
+        if selector is not None:
+            details["invitation"] = selector  # whose own event has the roles
         self._audit.record(Event.REGISTERED, client, user_id, **details)
         if wait:
             self._audit.record(Event.THROTTLED, client, seconds=wait)

@@ -76,7 +76,11 @@ class ApiKeys:
         """For the operator: the key with that prefix, whatever follows it, even if the key has
         expired. Raises UnknownKey."""
         match = _PREFIX.fullmatch(unverified_text.strip())
-        key = self._store.find_api_key(match["id"]) if match else None
+        if match is None:
+            raise UnknownKey(
+                "This is not the prefix of an API key: rak_ and 20 hexadecimal digits."
+            )
+        key = self._store.find_api_key(match["id"])
         if key is None:
             raise UnknownKey
         return key

@@ -12,7 +12,7 @@ from time import perf_counter
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from restauth.domain.metrics import Metrics
-from restauth.errors import BadCredentials, HttpsRequired, Refusal, Throttled
+from restauth.errors import HttpsRequired, Refusal, Throttled
 from restauth.gate import MUST_NOT_WAIT, gate
 from restauth.services import Services
 from restauth.web import cors, problems
@@ -87,7 +87,7 @@ class App:
         caller = None
         if route.access is Access.SCRAPER:
             if not self._is_scraper(environ, scheme):
-                return problems.refuse(BadCredentials(), environ, "bearer", self._realm)
+                return problems.refuse_scraper(scheme, self._realm)
         elif route.access is not Access.ANYONE:
             try:
                 found = identify(environ, scheme, self._verify, require_https=self._require_https)

@@ -20,7 +20,17 @@ _PAGE_PARTS = frozenset(
 
 def build(scheme: str, environ: Mapping[str, Any], realm: str) -> list[tuple[str, str]]:
     """The header lines of a 401. `scheme` is that of the request, in lower case; empty for none."""
-    return [("WWW-Authenticate", text) for text in _challenges(scheme, environ, realm)]
+    bearer = build_bearer(scheme, realm)
+    if scheme == "bearer" or not _may_open_a_window(environ):
+        return bearer
+    return [("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"'), *bearer]
+
+
+def build_bearer(scheme: str, realm: str) -> list[tuple[str, str]]:
+    """The header line that asks for a Bearer token alone. Only to who has presented one, it says
+    that it is wrong (RFC 6750 section 3.1)."""
+    error = ', error="invalid_token"' if scheme == "bearer" else ""
+    return [("WWW-Authenticate", f'Bearer realm="{realm}"{error}')]
 
 
 def build_insufficient(scheme: str, realm: str) -> list[tuple[str, str]]:
@@ -28,14 +38,6 @@ def build_insufficient(scheme: str, realm: str) -> list[tuple[str, str]]:
     3.1). Other schemes get none: a browser would ask for the password again."""
     text = f'Bearer realm="{realm}", error="insufficient_scope"'
     return [("WWW-Authenticate", text)] if scheme == "bearer" else []
-
-
-def _challenges(scheme: str, environ: Mapping[str, Any], realm: str) -> list[str]:
-    if scheme == "bearer":
-        return [f'Bearer realm="{realm}", error="invalid_token"']  # RFC 6750 section 3.1
-    bearer = f'Bearer realm="{realm}"'
-    may_ask = _may_open_a_window(environ)
-    return [f'Basic realm="{realm}", charset="UTF-8"', bearer] if may_ask else [bearer]
 
 
 def _may_open_a_window(environ: Mapping[str, Any]) -> bool:

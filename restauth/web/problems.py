@@ -85,6 +85,13 @@ def _tell(line: str) -> None:
         _log.warning("%s%s", line, more)
 
 
+def refuse_scraper(scheme: str, realm: str) -> Response:
+    """The answer to who does not present the secret of the metrics: no password is asked for."""
+    status, title = STATUSES[errors.BadCredentials]
+    refusal, headers = errors.BadCredentials(), challenges.build_bearer(scheme, realm)
+    return _problem(status, title, refusal.code, str(refusal), *headers)
+
+
 def throttled_for_proxies() -> Response:
     """The answer of /api/verify to a throttled request."""
     return _problem(*THROTTLED_FOR_PROXIES, errors.Throttled.detail)

@@ -326,9 +326,13 @@ def test_a_leaked_key_is_found_by_what_is_known_of_it_and_revoked(
     assert secret not in done.out
     assert user_of(services, leaked.text) is None
     assert user_of(services, kept.text) is not None
-    for unknown in (leaked.text, prefix, "rak_", "x", "", "\udcff"):
+    for unknown in (leaked.text, prefix):
         assert restauth("user find-key", unknown) == refused(
             "There is no API key with this prefix: it has ended, or was never made here."
+        )
+    for cut in (prefix[:-4], f"{kept.key.prefix[:-1]}", "rak_", "x", "", "\udcff"):
+        assert restauth("user find-key", cut) == refused(
+            "This is not the prefix of an API key: rak_ and 20 hexadecimal digits."
         )
 
 

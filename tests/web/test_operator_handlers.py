@@ -23,7 +23,7 @@ WHERE = "/api/admin/users"
 BEGIN = "2027-01-15T08:00:00Z"  # of the clock of the tests
 # A valid body for each route that takes one.
 BODIES: dict[str, dict[str, Any]] = {
-    f"POST {WHERE}": {"username": "ann", "password": "python"},
+    f"POST {WHERE}": {"username": "ann", "password": "python", "roles": ["viewer", "editor"]},
     f"PUT {WHERE}/{{id}}/username": {"username": "ann"},
     f"PUT {WHERE}/{{id}}/roles": {"roles": ["editor"]},
     "POST /api/admin/invitations": {},
@@ -536,7 +536,7 @@ def test_each_act_is_in_the_audit_log_with_the_id_of_the_operator(
     head = {"time": BEGIN, "peer": CLIENT.peer, "by": 1}
     made = services.invitations.list()[0].id
     assert events(caplog) == [
-        {**head, "event": "registered", "user_id": 3},
+        {**head, "event": "registered", "user_id": 3, "roles": ["editor", "viewer"]},
         {**head, "event": "renamed", "user_id": 2},
         {**head, "event": "roles_changed", "user_id": 2, "roles": ["editor"]},
         {**head, "event": "locked", "user_id": 2},
