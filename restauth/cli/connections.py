@@ -10,7 +10,8 @@ import math
 import socket
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -23,9 +24,11 @@ from waitress.server import BaseWSGIServer, TcpWSGIServer, UnixWSGIServer
 
 from restauth.cli.tasks import AppTask, Dispatcher, RefusalTask, Refuse
 from restauth.core.throttle import network_of
+from restauth.errors import UnusableAddress
 from restauth.gate import WouldWait
 
-Other = tuple[str, WSGIApplication]  # an address, HOST:PORT, and the app that is there
+# What is there, in a word; the address, HOST:PORT, which the setting of that name has; and its app.
+Other = tuple[str, str, WSGIApplication]
 
 REQUEST_DURATION = 15  # seconds from the first byte of a request to its last one
 ANSWER_DURATION = 15  # seconds in which a client takes a whole response
@@ -266,6 +269,7 @@ class Listener(BaseWSGIServer):
     refuse: Refuse | None
     effective_host: str  # "unix" for a Unix socket, ...
     effective_port: str  # ... whose path is here
+    purpose = ""  # the word of an `Other`
 
     def readable(self) -> bool:
         """Whether to look for clients."""
@@ -287,6 +291,21 @@ class UnixListener(Listener, UnixWSGIServer):
     """A listener on a Unix socket."""
 
 
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Raises UnusableAddress, which says where it was that no one can listen."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnusableAddress(f"Cannot listen on {where}: {reason.rstrip('.')}.") from None
+
+
+def show_address(host: str, port: int | str) -> str:
+    """HOST:PORT, as a URL has it."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def listen(
     app: WSGIApplication,
     adj: Adjustments,
@@ -299,23 +318,26 @@ def listen(
     """Listen on all addresses of the options, and then on those of `others`, which have apps of
     their own and share all else; `refuse` answers what the app does not see.
 
-    The threads that call the app start last. Raises OSError.
+    The threads that call the app start last. Raises UnusableAddress.
     """
     addresses: Any = adj.listen  # resolved by waitress
-    listeners: list[Listener]
+    listeners: list[Listener] = []
     if adj.unix_socket:
-        listeners = [UnixListener(app, sockets, dispatcher=dispatcher, adj=adj)]
+        with naming(adj.unix_socket):
+            listeners = [UnixListener(app, sockets, dispatcher=dispatcher, adj=adj)]
     else:
-        listeners = [
-            TcpListener(app, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
-            for info in addresses
-        ]
-    for address, other in others:
-        infos: Any = Adjustments(listen=address)
-        listeners += [
-            TcpListener(other, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
-            for info in infos.listen
-        ]
+        for info in addresses:
+            with naming(show_address(*info[3][:2])):
+                listeners.append(
+                    TcpListener(app, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
+                )
+    for purpose, address, other in others:
+        with naming(f"{address} (the setting {purpose})"):
+            infos: Any = Adjustments(listen=address)
+            for info in infos.listen:
+                own = TcpListener(other, sockets, dispatcher=dispatcher, adj=adj, sockinfo=info)
+                own.purpose = purpose
+                listeners.append(own)
     for listener in listeners:
         listener.connections, listener.refuse = connections, refuse
     dispatcher.set_thread_count(adj.threads)

@@ -59,7 +59,11 @@ def _serve(arguments: Arguments) -> int:
             start,
             partial(refuse, settings),
             is_app_prompt=is_prompt,
-            others=[(settings.metrics, late.show_metrics)] if is_address(settings.metrics) else [],
+            others=(
+                [("metrics", settings.metrics, late.show_metrics)]
+                if is_address(settings.metrics)
+                else []
+            ),
         )
     return 0
 
@@ -101,7 +105,7 @@ class _LateService(ExitStack):
 
 def _announce(settings: Settings, options: dict[str, Any], addresses: list[str]) -> None:
     say(
-        f"restauth {__version__} serves {' '.join(addresses)} "
+        f"restauth {__version__} serves {', '.join(addresses)} "
         f"(database {engines.show(settings.database)}, "
         f"key ring {find_key_path(settings).absolute()}, "
         f"registration {settings.registration}, password policy {settings.password_policy}, "

@@ -20,7 +20,15 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.task import ThreadedTaskDispatcher
 
-from restauth.cli.connections import Connection, Connections, Listener, Other, listen
+from restauth.cli.connections import (
+    Connection,
+    Connections,
+    Listener,
+    Other,
+    listen,
+    naming,
+    show_address,
+)
 from restauth.cli.forwarded import ForwardedScheme
 from restauth.cli.tasks import Dispatcher, LastTask, Refuse
 from restauth.domain.audit import LOGGER
@@ -70,16 +78,14 @@ def serve(
     options["connection_limit"] = _raise_file_limit(int(options["connection_limit"]), files)
     sockets: dict[int, Any] = {}
     try:
-        adjustments = Adjustments(**options)
+        with naming(options.get("listen") or options["unix_socket"]):
+            adjustments = Adjustments(**options)
         connections = Connections(sockets, adjustments)
         dispatcher = Dispatcher(is_app_prompt=is_app_prompt)
         listeners = listen(app, adjustments, connections, sockets, dispatcher, refuse, others)
-    except (OSError, ValueError) as error:
+    except UnusableAddress:
         wasyncore.close_all(sockets)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        places = [options.get("listen") or options["unix_socket"], *(place for place, _ in others)]
-        where = " ".join(places)
-        raise UnusableAddress(f"Cannot listen on {where}: {reason.rstrip('.')}.") from None
+        raise
     for listener in listeners:
         proxies = int(options.get("trusted_proxy_count", 1))
         listener.application = ForwardedScheme(listener.application, proxies)
@@ -170,7 +176,8 @@ def _address(listener: Listener) -> str:
     host, port = listener.effective_host, listener.effective_port
     if host == "unix":
         return f"unix:{port}"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = f"http://{show_address(host, port)}"
+    return f"{listener.purpose} at {url}" if listener.purpose else url
 
 
 def _raise_file_limit(connections: int, files: int) -> int:

@@ -66,7 +66,8 @@ def test_the_figures_have_an_address_of_their_own_that_is_closed_to_all_else(
     directory: Path,
 ) -> None:
     with Server.start(directory, metrics="127.0.0.1:0") as server:
-        _, own = server.addresses
+        main, own = server.addresses
+        assert f" serves {main}, metrics at {own} (" in server.output
         assert server.get("/metrics").status == 404
         with closing(server.connect(own)) as connection:
             for path, status in (("/metrics", 200), ("/api/health", 404), ("/metrics", 200)):
@@ -84,7 +85,8 @@ def test_an_address_of_the_figures_that_is_taken_stops_the_start(directory: Path
         taken = other.address.removeprefix("http://")
         with Server.start(directory, metrics=taken) as server:
             assert server.wait() == 1
-        assert f"Cannot listen on 127.0.0.1:0 {taken}: Address already in use." in server.output
+        where = f"{taken} (the setting metrics)"
+        assert f"Cannot listen on {where}: Address already in use." in server.output
 
 
 @pytest.mark.parametrize(

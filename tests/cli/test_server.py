@@ -161,6 +161,14 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_several_addresses_the_one_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        refused = run(tmp_path, "serve", "--listen", "127.0.0.1:0", "--listen", address)
+    assert refused.returncode == 1
+    assert f"Cannot listen on {address}: Address already in use.\n" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "wrong", [{"database": "no/x.db"}, {"key_file": "no/x.keys"}, {"audit_log": "no/audit.log"}]
 )
