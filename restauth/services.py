@@ -154,8 +154,7 @@ class Services:
 
     def describe_new(self) -> str:
         """Of a database that was made now, what the operator should know."""
-        shown = engines.show(self.settings.database)
-        return f"There was no database {shown}: a new one is made, without users."
+        return engines.describe_new(self.settings.database)
 
     def close(self) -> None:
         """Close the files. Another service on the same database can go on."""

@@ -53,6 +53,9 @@ def check(settings: Settings, keys: SigningKeys, at: int) -> Iterator[Finding]:
     if settings.audit_log:
         yield from _check_audit(Path(settings.audit_log).absolute(), build_audit(settings))
     yield from _check_settings(settings)
+    roles = engines.find_roles(settings.database) if settings.admin_role else None
+    if roles is not None and settings.admin_role not in roles:
+        yield Finding("warning", f"admin_role is {settings.admin_role}, and no user has this role.")
 
 
 def _check(arguments: Arguments) -> int:

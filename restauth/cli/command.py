@@ -28,7 +28,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Declare a command; `json` gives it the option --json."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)  # whose usage is printed when it is used wrong
     for positional in positionals:
         parser.add_argument(positional.lower(), metavar=positional)
     if json:

@@ -99,10 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _parse(argv: Sequence[str]) -> Arguments:
-    parser = build_parser()
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = build_parser().parse_known_args(argv)
     if rest and "takes_more" not in arguments:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest
     return arguments
 

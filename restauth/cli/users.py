@@ -180,12 +180,14 @@ def _roles(arguments: Arguments) -> int:
         if not change.startswith(("+", "-")):
             raise InvalidInput(f"A change of roles is +ROLE or -ROLE, not {change!r}.")
     with open_services() as services:
-        roles = services.accounts.change_roles(
-            _find(services, arguments),
-            [change[1:] for change in arguments.changes if change.startswith("+")],
-            [change[1:] for change in arguments.changes if change.startswith("-")],
-        )
+        account = _find(services, arguments)
+        added = [change[1:] for change in arguments.changes if change.startswith("+")]
+        removed = [change[1:] for change in arguments.changes if change.startswith("-")]
+        roles = services.accounts.change_roles(account, added, removed)
     say(" ".join(roles) or "-")
+    for role in removed:
+        if role not in (*account.roles, *added):  # a typing error would leave a role to the user
+            remark(f"{account.username} did not have the role {role}")
     return 0
 
 

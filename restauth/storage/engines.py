@@ -56,6 +56,18 @@ def has_users(database: str) -> bool:
         return False
 
 
+def find_roles(database: str) -> set[str] | None:
+    """All roles that users have; None where they cannot be read. The database is not changed."""
+    try:
+        if not is_postgres(database):
+            return sqlite_file.find_roles(Path(database))
+        from restauth.storage import postgres_database  # noqa: PLC0415 - which needs an extra
+
+        return postgres_database.find_roles(database)
+    except UnusableStore:
+        return None
+
+
 def is_lost(database: str, made_after: Path) -> bool:
     """Whether the database has gone or was emptied, because `made_after` exists: a start makes that
     file when the database is ready. On a PostgreSQL database, each machine has such a file, from
@@ -131,6 +143,13 @@ def check(database: str) -> Iterator[Finding]:
             yield Finding("error", str(error))
     else:
         yield from sqlite_file.check(Path(database))
+
+
+def describe_new(database: str) -> str:
+    """Of a database that a start has made, what the operator should know."""
+    if is_postgres(database):
+        return f"There were no tables in {show(database)}: they are made, without users."
+    return f"There was no database {show(database)}: a new one is made, without users."
 
 
 def show(database: str) -> str:

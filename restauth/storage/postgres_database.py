@@ -14,7 +14,7 @@ from restauth.errors import StoreUnavailable, UnusableStore
 from restauth.records import Finding
 from restauth.settings import without_secret
 from restauth.storage.engine import Row
-from restauth.storage.schema import MIGRATIONS, TABLES
+from restauth.storage.schema import MIGRATIONS, ROLES_OF_ALL, TABLES
 
 try:
     import psycopg
@@ -94,6 +94,13 @@ def prepare(connection: Connection, *, create: bool) -> Identity:
     )
     (identity,) = rows.fetchall()
     return identity
+
+
+def find_roles(url: str) -> set[str]:
+    """All roles that users have. Raises UnusableStore."""
+    with connection_to(url) as connection:
+        rows = connection.execute(ROLES_OF_ALL).fetchall()
+    return {role for (roles,) in rows for role in roles.split(",")}
 
 
 @contextmanager

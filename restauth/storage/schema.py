@@ -140,6 +140,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+# For a look at a database that is not opened as a store.
+ROLES_OF_ALL = "SELECT roles FROM users WHERE roles <> ''"
+
 # Each table with its columns, of which so many are the key. A row comes after those it refers to.
 TABLES: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "users": (

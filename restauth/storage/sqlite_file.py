@@ -25,7 +25,7 @@ from restauth.storage.private_files import (
     is_full,
     is_mounted_alone,
 )
-from restauth.storage.schema import APPLICATION_ID, MIGRATIONS
+from restauth.storage.schema import APPLICATION_ID, MIGRATIONS, ROLES_OF_ALL
 
 OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating the file
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
@@ -142,6 +142,16 @@ def has_users(path: Path) -> bool:
             return bool(connection.execute("SELECT id FROM users LIMIT 1").fetchall())
     except (OSError, UnusableStore, sqlite3.Error):
         return False
+
+
+def find_roles(path: Path) -> set[str]:
+    """All roles that users have. Raises UnusableStore."""
+    try:
+        with closing(open_read_only(path)) as connection:
+            rows = connection.execute(ROLES_OF_ALL).fetchall()
+    except (OSError, sqlite3.Error) as error:
+        raise UnusableStore(f"The database {path} cannot be read: {error}.") from None
+    return {role for (roles,) in rows for role in roles.split(",")}
 
 
 def is_foreign(path: Path) -> bool:

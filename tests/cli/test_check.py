@@ -253,6 +253,19 @@ def test_a_setting_that_is_not_for_production_is_a_warning(
     assert not any(text.startswith(f"{name} is") for text in findings(**{name: better}))
 
 
+def test_a_role_of_operators_that_no_user_has_is_a_warning(
+    services: Services, directory: Path
+) -> None:
+    text = "admin_role is admin, and no user has this role."
+    services.accounts.register("ann", "python", roles=["editor", "administrator"])
+    assert level_of(findings(admin_role="admin"), text) == "warning"
+    services.accounts.register("root", "python", roles=["admin", "editor"])
+    assert text not in findings(admin_role="admin")
+    Path("other.db").write_bytes(b"of another program" * 99)
+    for unread in ("missing.db", "other.db"):  # another finding says so
+        assert text not in findings(admin_role="admin", database=unread)
+
+
 def test_the_status_is_1_if_there_is_an_error(
     restauth: Restauth, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,8 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(
 ) -> None:
     done = restauth(words)
     assert (done.status, done.out) == (2, "")
+    if word.startswith("--"):  # it is the usage of the command that was meant
+        assert done.err.startswith(f"usage: restauth {' '.join(words.split()[:2])} ")
     *usage, last = done.err.splitlines()
     assert last.startswith("restauth")
     assert word in last

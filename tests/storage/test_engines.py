@@ -45,6 +45,15 @@ def test_what_is_only_for_a_file_says_nothing_of_a_url(path: Path) -> None:
         engines.restore(url, path, path.unlink)
 
 
+def test_what_a_start_has_made_is_called_what_it_is(path: Path) -> None:
+    assert engines.describe_new(str(path)) == (
+        f"There was no database {path}: a new one is made, without users."
+    )
+    assert engines.describe_new("postgresql://ada:hunter2@127.0.0.1:1/users") == (
+        "There were no tables in postgresql://127.0.0.1:1/users: they are made, without users."
+    )
+
+
 WITHOUT_THE_LIBRARY = """
 import sys
 sys.modules["psycopg"] = None

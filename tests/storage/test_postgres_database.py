@@ -128,6 +128,16 @@ def test_a_database_of_another_encoding_or_an_old_server_is_refused(
     assert "older than PostgreSQL 99" in refusal(url)
 
 
+def test_the_roles_of_all_users_are_found_without_a_change(url: str) -> None:
+    assert engines.find_roles(url) is None  # there are no tables
+    with closing(PostgreSQL(url, create=True)) as engine:
+        store = Store(engine)
+        assert engines.find_roles(url) == set()
+        for name, roles in (("ann", ("admin", "editor")), ("bob", ("editor",)), ("carl", ())):
+            store.add_user(name, name, "-", 0, roles)
+    assert engines.find_roles(url) == {"admin", "editor"}
+
+
 def test_the_rights_that_the_guide_gives_are_enough(
     postgres: PostgresServer, url: str, schema: str
 ) -> None:
