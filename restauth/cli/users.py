@@ -178,7 +178,7 @@ def _delete(arguments: Arguments) -> int:
 def _roles(arguments: Arguments) -> int:
     for change in arguments.changes:
         if not change.startswith(("+", "-")):
-            raise InvalidInput(f"A change of roles is +ROLE or -ROLE, not {change!r}.")
+            arguments.parser.error(f"a change of roles is +ROLE or -ROLE, not {change!r}")
     with open_services() as services:
         account = _find(services, arguments)
         added = [change[1:] for change in arguments.changes if change.startswith("+")]
