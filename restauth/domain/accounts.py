@@ -125,6 +125,7 @@ class Accounts:
         self._refuse_unfit(password, username)
         first_roles = changed((), roles, ())
         self._throttle.check("", client)
+        self._throttle.check_registration(client)
         selector = None
         if invitation is not None:  # first: without one, no name can be found out
             _, selector = self._invitations.verify(invitation, self._find_invitation, client)

@@ -77,28 +77,30 @@ class LoginThrottle:
         with suppress(StoreUnavailable):
             self._pay()
 
+    def check_registration(self, client: Client) -> None:
+        """Raises Throttled while the client may make no account. It is asked before any name is
+        looked up: the answer must not depend on whether the name is taken."""
+        if self._counts_registrations(client):
+            subject = _registrations_of(client)
+            count = self._store.find_failures(*subject).get(subject)
+            self._refuse_registration(count, self._clock())
+
     @contextmanager
     def registration(self, client: Client) -> Iterator[int]:
         """Make an account within it. It is counted before, so that those at once are all counted,
         and no more if an exception ends it. Those that an operator makes are not counted.
 
-        Gives the seconds until the next one, 0 for none. Raises Throttled, before a write.
+        Gives the seconds until the next one, 0 for none. Raises Throttled.
         """
-        is_operator = client.operator_id is not None
-        if is_operator or not self._limits.limits_registrations(client.peer):
+        if not self._counts_registrations(client):
             yield 0
             return
-        subject, now = (_REGISTRATIONS, network_of(client.peer)), self._clock()
-
-        def refuse_early(counts: Counts) -> None:
-            if wait := self._limits.registration_wait(counts.get(subject), now):
-                raise Throttled(wait, "Too many accounts were made from your address.")
+        subject, now = _registrations_of(client), self._clock()
 
         def add(counts: Counts) -> Counts:
-            refuse_early(counts)
+            self._refuse_registration(counts.get(subject), now)
             return {subject: self._limits.after_registration(counts.get(subject), now)}
 
-        refuse_early(self._store.find_failures(*subject))
         counted = self._store.change_failures(*subject, add, now)
         try:
             yield self._limits.registration_wait(counted[subject], now)
@@ -153,6 +155,13 @@ class LoginThrottle:
         }
         return {row: count for row, count in released.items() if count}
 
+    def _counts_registrations(self, client: Client) -> bool:
+        return client.operator_id is None and self._limits.limits_registrations(client.peer)
+
+    def _refuse_registration(self, count: FailureCount | None, now: int) -> None:
+        if wait := self._limits.registration_wait(count, now):
+            raise Throttled(wait, "Too many accounts were made from your address.")
+
     def _refuse_early(self, counts: Counts, now: int) -> None:
         wait = self._wait(counts, now)
         if wait != 0:
@@ -161,6 +170,10 @@ class LoginThrottle:
     def _wait(self, counts: Counts, now: int) -> int | None:
         """The seconds to wait, 0 for none; None when no wait helps."""
         return None if self._limits.is_shut(counts) else self._limits.wait(counts, now)
+
+
+def _registrations_of(client: Client) -> Subject:
+    return _REGISTRATIONS, network_of(client.peer)
 
 
 def _take_back(subject: Subject, counts: Counts) -> Counts:

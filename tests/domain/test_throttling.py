@@ -478,6 +478,21 @@ def test_a_public_peer_makes_so_many_accounts_in_an_hour_and_a_private_one_as_ma
     assert wait_for(services.accounts.register, "d", PASSWORD, PUBLIC_CLIENT) == 3600
 
 
+def test_a_peer_that_may_make_no_account_does_not_learn_which_names_are_taken(
+    make_services: ServicesFactory, work: list[int]
+) -> None:
+    services = make_services(peer_registrations=1)
+    make_accounts(services, "a", 1, PUBLIC_CLIENT)
+    code, _ = services.invitations.make([])
+    work.clear()
+    for name in (NAME, "free"):
+        for invitation in (None, code, "wrong"):
+            with pytest.raises(Throttled) as caught:
+                services.accounts.register(name, PASSWORD, PUBLIC_CLIENT, invitation=invitation)
+            assert caught.value.retry_after == 3600
+    assert work == []
+
+
 def test_registrations_at_once_are_all_counted(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
