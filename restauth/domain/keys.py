@@ -72,8 +72,11 @@ class SigningKeys:
         return ring
 
     def read(self) -> None:
-        """Read the file. Raises UnusableKeyRing."""
-        self._seen = self._read()
+        """Read the file, unless the ring in force is that of the file as it is: tokens that were
+        verified are remembered by their key object. Raises UnusableKeyRing."""
+        seen = self._seen
+        if seen is None or self._file.version() != seen[0]:
+            self._seen = self._read()
 
     @property
     def ring(self) -> KeyRing:

@@ -371,16 +371,22 @@ def test_a_public_set_may_be_readable_by_all_and_a_private_one_not(
     keys.rotate(revoke=True, algorithm="EdDSA")
     shared = path.with_name("shared.json")
     verifier = SigningKeys(KeyFile(shared), clock, DURATION, AuditLog(None, clock), signs=False)
-    shared.write_text(json.dumps(keys.public(DURATION)))
-    shared.chmod(0o644)
+
+    def share(content: bytes) -> None:
+        new = path.with_name("new.json")
+        new.write_bytes(content)
+        new.chmod(0o644)
+        new.replace(shared)
+
+    share(json.dumps(keys.public(DURATION)).encode())
     assert verifies(verifier, issue(keys))
-    shared.write_bytes(path.read_bytes())
+    share(path.read_bytes())
     for is_new in (False, True):
         with pytest.raises(UnusableKeyRing, match="chmod 600"):
             verifier.read()
         if not is_new:
             keys.rotate(revoke=True, algorithm="HS256")
-            shared.write_bytes(path.read_bytes())
+            share(path.read_bytes())
     shared.chmod(0o600)
     verifier.read()
     assert verifies(verifier, issue(keys))
@@ -601,6 +607,26 @@ def test_an_unchanged_file_is_looked_at_and_not_read(
     for _ in range(100):
         assert keys.find(kid, DURATION)
     assert len(looks) == 100
+
+
+def test_an_unchanged_file_is_not_read_again_not_even_where_that_is_asked_for(
+    keys: SigningKeys, others: SigningKeys, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New key objects would make every token be verified again."""
+    before = keys.ring
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        keys.read()
+    assert keys.ring is before
+    others.rotate(revoke=False)
+    keys.read()
+    after = keys.ring
+    assert after is not before
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(UnusableKeyRing):
+            keys.read()
+    assert keys.ring is after
 
 
 class Door:

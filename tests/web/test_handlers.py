@@ -649,6 +649,14 @@ def test_without_its_key_ring_a_service_goes_on_and_is_not_ready(
     miguel.get("/api/ready", status=200)
 
 
+def test_to_ask_whether_it_is_ready_makes_no_token_be_verified_again(
+    services: Services, client: webtest.TestApp
+) -> None:
+    ring = services.keys.ring
+    client.get("/api/ready", status=200)
+    assert services.keys.ring is ring
+
+
 def test_with_the_tables_of_an_older_copy_a_service_is_not_ready(
     client: webtest.TestApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
