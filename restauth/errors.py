@@ -158,6 +158,14 @@ class HttpsRequired(Refusal):
     detail = "Credentials are accepted over https only."
 
 
+class CrossOrigin(Refusal):
+    """A page of another origin, which `cors_origins` does not list, would change something with the
+    password that the browser remembers."""
+
+    code = "cross_origin"
+    detail = "This comes from a page of another origin, which may change nothing here."
+
+
 class NotFound(Refusal):
     """No route has this path, or the resource is not the caller's."""
 

@@ -37,6 +37,7 @@ class App:
         if self._metrics:
             self._metrics.expect(problems.CODES)
         self._origins = services.settings.cors_origins
+        self._trusted_origins = cors.trusted_origins(services.settings)
         self._realm = services.settings.realm
         self._require_https = services.settings.require_https
         self._admin_role = services.settings.admin_role
@@ -89,6 +90,8 @@ class App:
             if not self._is_scraper(environ, scheme):
                 return problems.refuse_scraper(scheme, self._realm)
         elif route.access is not Access.ANYONE:
+            if scheme == "basic" and not route.is_for_proxies:  # a browser adds no other by itself
+                cors.check_change(environ, self._trusted_origins)
             try:
                 found = identify(environ, scheme, self._verify, require_https=self._require_https)
             except Throttled:

@@ -1,12 +1,16 @@
-"""CORS: which pages of other origins may read a response.
+"""Pages of other origins: which of them may read a response (CORS), and change anything.
 
 Rule: an origin is allowed when it is in `cors_origins`, compared whole. There is no wildcard, and
 no permission to send cookies or credentials that the browser remembers: a script sends its token.
-The Fetch standard, chapter "CORS protocol".
+The Fetch standard, chapter "CORS protocol"; Fetch Metadata Request Headers.
 """
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
+
+from restauth.errors import CrossOrigin
+from restauth.settings import Settings
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -22,6 +26,7 @@ _SENDABLE = ", ".join(
         *("X-Correlation-ID", "X-Request-ID"),
     )
 )
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
 
 
 def allow(environ: WSGIEnvironment, origins: tuple[str, ...]) -> Headers:
@@ -50,3 +55,29 @@ def preflight(
         ("Access-Control-Allow-Methods", ", ".join(methods)),
         ("Access-Control-Max-Age", str(PREFLIGHT_DURATION)),
     )
+
+
+def trusted_origins(settings: Settings) -> tuple[str, ...]:
+    """The origins whose pages may change something, as a browser sends them; besides these, that of
+    the request itself."""
+    url = urlsplit(settings.base_url.lower())
+    own = (f"{url.scheme}://{url.netloc}",) if settings.base_url else ()
+    return (*settings.cors_origins, *own)
+
+
+def check_change(environ: WSGIEnvironment, origins: tuple[str, ...]) -> None:
+    """Refuse a request that changes something and comes from a page of another origin than ours and
+    these: a form of any page is sent with the password that the browser remembers (CSRF).
+
+    Browsers say by `Sec-Fetch-Site` where a request comes from. Old ones, and all of them over
+    plain http to another machine, send `Origin` alone. A client that is no browser sends neither.
+    Raises CrossOrigin.
+    """
+    if environ["REQUEST_METHOD"] in _SAFE:
+        return
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if origin in origins or site in ("same-origin", "none"):  # none: the user has opened it
+        return
+    host = environ.get("HTTP_HOST")  # without the scheme, which a TLS proxy changes
+    if site is not None or origin not in (None, f"http://{host}", f"https://{host}"):
+        raise CrossOrigin

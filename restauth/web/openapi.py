@@ -411,10 +411,13 @@ _HEADERS_OF_STATUS = {
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
-# The problems of a token that is valid and not enough.
-_ABOUT_THE_TOKEN = {
-    refusal.code for refusal in (errors.LoginRequired, errors.PasswordRequired, errors.RoleRequired)
+# The problems of a credential that is valid and not enough.
+_NOT_ENOUGH: dict[Access, type[Refusal]] = {
+    Access.PASSWORD: errors.PasswordRequired,
+    Access.ADMIN: errors.RoleRequired,
+    Access.LOGIN: errors.LoginRequired,
 }
+_ABOUT_THE_TOKEN = {refusal.code for refusal in _NOT_ENOUGH.values()}
 _SCOPE = {"WWW-Authenticate": {"$ref": "#/components/headers/Insufficient-Scope"}}
 
 _PARTS: dict[str, dict[str, Any]] = {
@@ -564,12 +567,10 @@ def _refusals(route: Route, settings: Settings) -> Iterable[type[Refusal]]:
         yield errors.NotFound
     if route.access is not Access.ANYONE:
         yield from (errors.BadCredentials, errors.Busy, errors.Throttled)
-    if route.access is Access.PASSWORD:
-        yield errors.PasswordRequired
-    if route.access is Access.ADMIN:
-        yield errors.RoleRequired
-    if route.access is Access.LOGIN:
-        yield errors.LoginRequired
+        if route.method not in ("GET", ANY_METHOD):
+            yield errors.CrossOrigin
+    if route.access in _NOT_ENOUGH:
+        yield _NOT_ENOUGH[route.access]
     if operation.members or operation.optional:
         yield from (errors.LengthRequired, errors.BodyTooLarge, errors.UnsupportedMediaType)
     if settings.require_https and not route.is_open:

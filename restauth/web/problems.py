@@ -38,6 +38,7 @@ STATUSES: dict[type[errors.Refusal], tuple[int, str]] = {
     errors.OwnAccount: (403, "Own account"),
     errors.RegistrationClosed: (403, "Registration closed"),
     errors.HttpsRequired: (403, "HTTPS required"),
+    errors.CrossOrigin: (403, "Cross-origin request"),
     errors.NotFound: (404, "Not found"),
     errors.MethodNotAllowed: (405, "Method not allowed"),
     errors.AccountLocked: (409, "Account locked"),

@@ -67,6 +67,12 @@ return fetch(...arguments).then(
     async answer => [answer.status, Object.fromEntries(answer.headers), await answer.text()],
     error => error.name);
 """
+FORM = """
+const form = document.createElement("form");
+Object.assign(form, {method: "post", enctype: "text/plain", action: arguments[0]});
+document.body.append(form);
+form.submit();
+"""
 SHUT = {"max_failures": "1"}  # by the first wrong password
 JSON = {"Content-Type": "application/json"}
 
@@ -244,6 +250,30 @@ def test_a_page_of_an_origin_that_is_not_listed_reads_nothing_and_registers_nobo
     assert blind == (0, {}, b"")
     assert service.get(f"/api/users/{last + 1}").status == 400
     assert service.log_in("ann")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "site.test"])
+def test_only_an_own_page_changes_something_with_the_password_that_the_browser_remembers(
+    browser: Any, site: Server, host: str
+) -> None:
+    """To this machine the browser says where a request comes from; over plain http to another one,
+    it sends Origin alone."""
+    address, username = site.address.replace("127.0.0.1", host), f"victim.{host}"
+    site.register(username, "pw")
+    resource = f"{address}/api/resource".replace("//", f"//{username}:pw@")
+    browser.get(resource)
+    assert f"Hello, {username}!" in browser.page_source
+    sessions = f"{address}/api/sessions"
+    assert Page(browser, address).fetch(sessions, method="POST").status == 201
+
+    foreign = Page(browser, site.address.replace("127.0.0.1", "localhost"))
+    foreign.fetch(sessions, method="POST", mode="no-cors", credentials="include")
+    browser.execute_script(FORM, sessions)
+    for _ in until_deadline():
+        if "restauth:problem:cross_origin" in browser.page_source:
+            break
+    began = site.get("/api/sessions", basic(username, "pw")).json["sessions"]
+    assert len(began) == 1
 
 
 # What a page loads by itself, over Basic

@@ -1,4 +1,4 @@
-"""CORS: pages of listed origins read every response, and any other page reads none."""
+"""Pages of listed origins read every response; any other page reads none, and changes nothing."""
 
 import re
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import webtest
 
+from restauth.services import Services
 from restauth.settings import load
+from restauth.web.access import Access
 from restauth.web.router import ANY_METHOD
 from restauth.web.routes import routes
 from tests.conftest import ServicesFactory, basic, bearer, client_of
 from tests.databases import break_the_store, take_the_store_away
 from tests.documents import read
-from tests.web.conftest import PASSWORD, WRONG
+from tests.web.conftest import PASSWORD, WRONG, code_of
 
 PAGE, OTHER_PAGE = "https://app.example", "http://localhost:8081"
 PREFLIGHT = {
@@ -30,7 +32,6 @@ ANSWERS: list[tuple[int, str, dict[str, Any]]] = [
     (200, "HEAD /api/health", {}),
     (200, "GET /api/token", {"headers": PASSWORD}),
     (201, "POST /api/users", {"body": b'{"username": "ann", "password": "x"}'}),
-    (204, "DELETE /api/sessions", {"headers": PASSWORD}),
     (204, "GET /api/verify", {"headers": PASSWORD}),
     (400, "GET /api/health", {"headers": {"Host": "a/b"}}),
     (401, "GET /api/resource", {"headers": WRONG}),
@@ -202,3 +203,128 @@ def test_a_preflight_does_not_pass_a_proxy(client: webtest.TestApp) -> None:
         answer = send(client, "OPTIONS /api/verify", PAGE, headers=headers, status=status)
         assert headers_of(answer) == READABLE
         assert ("Remote-User" in answer.headers) == (status == 204)
+
+
+# Changes: what a browser sends for a form of any page, with the password that it remembers
+
+OWN = "http://localhost"  # WebTest's Host is localhost:80
+HOST = {"Host": "localhost"}
+FOREIGN = "https://evil.example"
+
+
+@pytest.fixture
+def sessions(client: webtest.TestApp) -> Any:
+    """Begin a session with these headers besides the password: the code of the refusal, if any."""
+
+    def begin(**headers: str) -> str:
+        sent = {name.replace("_", "-"): text for name, text in headers.items()}
+        answer = client.post("/api/sessions", headers=PASSWORD | HOST | sent, status="*")
+        return "" if answer.status_int == 201 else code_of(answer)
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},  # no browser
+        {"Sec_Fetch_Site": "same-origin"},
+        {"Sec_Fetch_Site": "same-origin", "Origin": OWN},
+        # A proxy, or a page without a referrer: the browser itself says that it is the same origin.
+        {"Sec_Fetch_Site": "same-origin", "Origin": "https://elsewhere.example"},
+        {"Sec_Fetch_Site": "same-origin", "Origin": "null"},
+        {"Sec_Fetch_Site": "none"},
+        {"Origin": OWN},
+        {"Origin": "https://localhost"},  # behind a TLS proxy
+        {"Origin": "http://localhost:5000", "Host": "localhost:5000"},
+        {"Origin": "http://[::1]:5000", "Host": "[::1]:5000"},
+        {"Sec_Fetch_Site": "cross-site", "Origin": PAGE},
+        {"Sec_Fetch_Site": "same-site", "Origin": PAGE},
+        {"Origin": OTHER_PAGE},
+    ],
+    ids=str,
+)
+def test_what_is_no_page_or_a_page_of_ours_or_a_listed_one_may_change_something(
+    sessions: Any, headers: dict[str, str]
+) -> None:
+    assert sessions(**headers) == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "cross-site", "Origin": FOREIGN},
+        {"Sec_Fetch_Site": "cross-site", "Origin": OWN},  # after a redirect, or from plain http
+        {"Sec_Fetch_Site": "same-site", "Origin": "http://localhost:3000"},
+        {"Sec_Fetch_Site": "same-origin,cross-site"},
+        {"Sec_Fetch_Site": ""},
+        {"Sec_Fetch_Site": "another word"},
+        {"Origin": FOREIGN},
+        {"Origin": "null"},
+        {"Origin": "null", "Host": ""},
+        {"Origin": ""},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "file://localhost"},
+        {"Origin": f"{OWN} {FOREIGN}"},
+    ],
+    ids=str,
+)
+def test_a_page_of_another_origin_changes_nothing_with_the_password_a_browser_remembers(
+    services: Services, sessions: Any, headers: dict[str, str], work: list[int]
+) -> None:
+    assert sessions(**headers) == "cross_origin"
+    assert work == []
+    assert services.sessions.list(1) == []
+
+
+def test_a_change_is_refused_on_each_route_that_asks_for_a_user_and_takes_basic(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(admin_role="admin")
+    services.accounts.register("miguel", "python", roles=["admin"])
+    client, site = client_of(services), {"Sec-Fetch-Site": "cross-site"}
+    token = client.get("/api/token", headers=PASSWORD).json["token"]
+    refused = set()
+    for route in routes(services.settings):
+        if route.method != ANY_METHOD:
+            path = route.path.replace("{id}", "7").replace("{sid}", "A" * 22)
+            path = path.replace("{key}", "a" * 20)
+            for credentials in (basic(token, ""), PASSWORD):
+                answer = client.request(
+                    path, method=route.method, headers=credentials | site, status="*"
+                )
+                if answer.status_int == 403 and code_of(answer) == "cross_origin":
+                    refused.add(route)
+    assert refused == {
+        route
+        for route in routes(services.settings)
+        if route.method in ("POST", "PUT", "DELETE") and route.access is not Access.ANYONE
+    }
+
+
+def test_a_token_is_sent_by_no_browser_of_itself(client: webtest.TestApp) -> None:
+    token = client.get("/api/token", headers=PASSWORD).json["token"]
+    headers = bearer(token) | {"Sec-Fetch-Site": "cross-site"}
+    answer = send(client, "DELETE /api/token", FOREIGN, headers=headers, status=204)
+    assert headers_of(answer) == [VARY]
+
+
+def test_before_a_proxy_the_application_decides(client: webtest.TestApp) -> None:
+    headers = PASSWORD | {"Sec-Fetch-Site": "cross-site"}
+    send(client, "POST /api/verify", FOREIGN, headers=headers, status=204)
+
+
+def test_the_origin_of_the_base_url_is_ours_behind_a_proxy_that_changes_the_host(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(base_url="http://Auth.example:8080/below")
+    services.accounts.register("miguel", "python")
+    for origin, status in (("http://auth.example:8080", 201), ("http://auth.example", 403)):
+        send(client_of(services), "POST /api/sessions", origin, headers=PASSWORD, status=status)
+
+
+def test_without_a_base_url_no_empty_origin_is_ours(miguel: webtest.TestApp) -> None:
+    send(miguel, "POST /api/sessions", "", headers=PASSWORD, status=403)

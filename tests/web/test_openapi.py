@@ -182,7 +182,8 @@ def test_an_operation_has_no_problem_that_it_cannot_have() -> None:
     assert found["GET /api/verify"] == login | {"barred", "role_required"}
     operator = login | {"throttled", "role_required"}
     assert found["GET /api/admin/users"] == operator
-    assert found["PUT /api/admin/users/{id}/lock"] == operator | {"not_found", "own_account"}
+    about_users = {"cross_origin", "not_found", "own_account"}
+    assert found["PUT /api/admin/users/{id}/lock"] == operator | about_users
     body = {"body_too_large", "length_required", "unsupported_media_type"}
     assert found["POST /api/token"] == (login | body) - {"busy"}  # no password is read
 
@@ -481,6 +482,9 @@ PROBLEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "account_locked": ("POST /api/admin/users/{id}/reset-code", "admin", {"spoil": lock}),
     "barred": ("GET /api/verify", "password", {"spoil": fail}),
     "registration_closed": ("POST /api/users", "anonymous", {}),
+    "cross_origin": (
+        "POST /api/sessions", "password", {"headers": {"Sec-Fetch-Site": "cross-site"}}
+    ),
     "https_required": ("GET /api/token", "anonymous", {}),
     "not_found": (
         "DELETE /api/sessions/{sid}", "token", {"path": f"/api/sessions/{'A' * 22}"}
