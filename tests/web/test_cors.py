@@ -291,7 +291,7 @@ def test_a_change_is_refused_on_each_route_that_asks_for_a_user_and_takes_basic(
     for route in routes(services.settings):
         if route.method != ANY_METHOD:
             path = route.path.replace("{id}", "7").replace("{sid}", "A" * 22)
-            path = path.replace("{key}", "a" * 20)
+            path = path.replace("{key}", "a" * 20).replace("{invitation}", "A" * 12)
             for credentials in (basic(token, ""), PASSWORD):
                 answer = client.request(
                     path, method=route.method, headers=credentials | site, status="*"
