@@ -32,6 +32,7 @@ from restauth.domain.invitations import Invitations
 from restauth.domain.keys import SigningKeys
 from restauth.domain.metered import EXPECTED, MeteredIdentification
 from restauth.domain.metrics import Metrics
+from restauth.domain.operators import Operators
 from restauth.domain.remote_keys import RemoteKeys
 from restauth.domain.resources import Resources
 from restauth.domain.sessions import Sessions
@@ -221,15 +222,16 @@ def build_services(
         store=store,
         authentication=authentication,
     )
+    operators = Operators(store, settings.admin_role)
     accounts = Accounts(
         store,
         throttle,
         resources.limiter,
         hasher,
         audit,
+        operators,
         username_pattern=settings.username_pattern,
         find_fault=find_fault,
-        admin_role=settings.admin_role,
         clock=clock,
     )
     sessions = Sessions(
@@ -237,6 +239,7 @@ def build_services(
         keys,
         TokenIssuing(settings.issuer, settings.audience),
         audit,
+        operators,
         token_duration=settings.token_duration,
         session_duration=settings.session_duration,
         refresh_duration=settings.refresh_duration,
@@ -250,8 +253,8 @@ def build_services(
         identification,
         accounts,
         sessions,
-        Invitations(store, audit, clock),
-        ApiKeys(store, audit, clock),
+        Invitations(store, audit, operators, clock),
+        ApiKeys(store, audit, operators, clock),
         resources.metrics,
         Collector(resources.metrics, store, resources.limiter, keys, clock),
         clock,

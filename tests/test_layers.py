@@ -39,8 +39,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "domain.metrics", "domain.audit", "domain.resources", "domain.keys", "domain.remote_keys",
         "domain.throttling", "domain.code_verification", "domain.password_rules",
         "domain.authentication", "domain.identification", "domain.metered", "domain.collector",
-        "domain.sessions", "domain.api_keys", "domain.invitations", "domain.accounts",
-        "domain.importer",
+        "domain.operators", "domain.sessions", "domain.api_keys", "domain.invitations",
+        "domain.accounts", "domain.importer",
     ),
     "services": ("services",),
     "web": (

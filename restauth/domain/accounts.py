@@ -18,6 +18,7 @@ from restauth.core.throttle import WIDE_PREFIX, network_of
 from restauth.core.username_policy import is_possible
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.code_verification import CodeVerifier
+from restauth.domain.operators import Operators
 from restauth.domain.throttling import LoginThrottle, NameFailures
 from restauth.errors import (
     AccountLocked,
@@ -36,9 +37,10 @@ from restauth.storage.store import Store
 
 class Accounts:
     """`find_fault` gives the reason why a new password, with its username, is refused, or None.
-    `admin_role` is the role of operators. `clock` gives epoch seconds.
+    `clock` gives epoch seconds.
 
-    Every method may raise StoreUnavailable. Those that set a password may raise Busy.
+    Every method may raise StoreUnavailable. Those that set a password may raise Busy. Those that
+    take an operator as `client` raise as `Operators.store_for`.
     """
 
     def __init__(
@@ -48,10 +50,10 @@ class Accounts:
         limiter: HashLimiter,
         hasher: Hasher,
         audit: AuditLog,
+        operators: Operators,
         *,
         username_pattern: Pattern[str],
         find_fault: Callable[[str, str], str | None],
-        admin_role: str,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -59,13 +61,13 @@ class Accounts:
         self._limiter = limiter
         self._hasher = hasher
         self._audit = audit
+        self._operators = operators
         self._reset_codes = CodeVerifier("\0reset code ", Event.RESET_FAILED, throttle, audit)
         self._invitations = CodeVerifier(
             "\0invitation ", Event.REGISTRATION_FAILED, throttle, audit
         )
         self._username_pattern = username_pattern
         self._find_fault = find_fault
-        self._admin_role = admin_role
         self._clock = clock
 
     def find(self, user_id: int) -> Account:
@@ -202,7 +204,8 @@ class Accounts:
         """Give the account another name; its sessions and its password stay. Failures of both names
         are forgotten. Raises UnacceptableUsername, UsernameTaken."""
         self._refuse_unfit_name(username)
-        is_renamed = self._store.rename_user(account.id, username, canonical(username))
+        store = self._operators.store_for(client)
+        is_renamed = store.rename_user(account.id, username, canonical(username))
         if is_renamed is None:
             raise UsernameTaken
         _refuse_deleted(is_renamed)
@@ -232,8 +235,9 @@ class Accounts:
             raise AccountLocked
         code = one_time_codes.generate()
         expires_at = self._clock() + one_time_codes.RESET_DURATION
+        store = self._operators.store_for(client)
         _refuse_deleted(
-            self._store.set_reset_code(account.id, code.selector, code.secret_digest, expires_at)
+            store.set_reset_code(account.id, code.selector, code.secret_digest, expires_at)
         )
         self._audit.record(Event.RESET_CODE_MADE, client, account.id)
         return IssuedCode(code.build(), expires_at)
@@ -250,7 +254,7 @@ class Accounts:
     ) -> tuple[str, ...]:
         """Exactly these roles, in alphabetical order. Raises UnacceptableRoles, OwnAccount."""
         new_roles = changed((), roles, ())
-        if self._admin_role not in new_roles:
+        if self._operators.role not in new_roles:
             _refuse_own(account, client)
         return self._write_roles(account, lambda _: new_roles, client)
 
@@ -258,12 +262,12 @@ class Accounts:
         """Refuse every credential of this account from now on; sessions and API keys end. Raises
         OwnAccount."""
         _refuse_own(account, client)
-        _refuse_deleted(self._store.lock_user(account.id, self._clock()))
+        _refuse_deleted(self._operators.store_for(client).lock_user(account.id, self._clock()))
         self._audit.record(Event.LOCKED, client, account.id)
 
     def unlock(self, account: Account, client: Client = OPERATOR) -> None:
         """Accept the password again, and forget its failures."""
-        _refuse_deleted(self._store.unlock_user(account.id))
+        _refuse_deleted(self._operators.store_for(client).unlock_user(account.id))
         self._audit.record(Event.UNLOCKED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
@@ -271,7 +275,7 @@ class Accounts:
         """Delete the account and all that belongs to it. Its id is never used again. Raises
         OwnAccount."""
         _refuse_own(account, client)
-        _refuse_deleted(self._store.delete_user(account.id))
+        _refuse_deleted(self._operators.store_for(client).delete_user(account.id))
         self._audit.record(Event.DELETED, client, account.id)
         self._throttle.reset(canonical(account.username))
 
@@ -308,7 +312,8 @@ class Accounts:
         with self._throttle.registration(client) as wait:
             new_hash, now = self._hash(password, client), self._clock()
             if invitation is None:
-                user_id = self._store.add_user(username, name, new_hash, now, roles)
+                store = self._operators.store_for(client)
+                user_id = store.add_user(username, name, new_hash, now, roles)
             else:
                 is_usable, user_id = self._store.add_invited_user(
                     invitation, username, name, new_hash, now
@@ -326,7 +331,7 @@ class Accounts:
         change: Callable[[tuple[str, ...]], tuple[str, ...]],
         client: Client,
     ) -> tuple[str, ...]:
-        new_roles = self._store.change_roles(account.id, change)
+        new_roles = self._operators.store_for(client).change_roles(account.id, change)
         if new_roles is None:
             raise UnknownUser
         self._audit.record(Event.ROLES_CHANGED, client, account.id, roles=new_roles)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from restauth.core.api_keys import ID_PATTERN, KeyParts
 from restauth.core.roles import is_role
 from restauth.domain.audit import AuditLog, Event
+from restauth.domain.operators import Operators
 from restauth.errors import BadCredentials, TooManyKeys, UnacceptableKey, UnknownKey
 from restauth.records import OPERATOR, Account, ApiKey, Client, IssuedKey
 from restauth.storage.store import MAX_API_KEYS, Store
@@ -26,9 +27,12 @@ _PREFIX = re.compile(rf"rak_(?P<id>{ID_PATTERN})(_.*)?", re.DOTALL)
 class ApiKeys:
     """`clock` gives epoch seconds. Every method may raise StoreUnavailable."""
 
-    def __init__(self, store: Store, audit: AuditLog, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, audit: AuditLog, operators: Operators, clock: Callable[[], int]
+    ) -> None:
         self._store = store
         self._audit = audit
+        self._operators = operators
         self._clock = clock
 
     def make(
@@ -93,8 +97,8 @@ class ApiKeys:
         return has_ended
 
     def end_all(self, user_id: int, client: Client = OPERATOR) -> int:
-        """End all keys of the user. The number of them."""
-        count = self._store.end_api_keys(user_id)
+        """End all keys of the user. The number of them. Raises as `Operators.store_for`."""
+        count = self._operators.store_for(client).end_api_keys(user_id)
         self._audit.record(Event.API_KEYS_ENDED, client, user_id, count=count)
         return count
 

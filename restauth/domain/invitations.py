@@ -14,17 +14,22 @@ from restauth.core.one_time_codes import (
 )
 from restauth.core.roles import changed
 from restauth.domain.audit import AuditLog, Event
+from restauth.domain.operators import Operators
 from restauth.errors import UnacceptableInvitation
 from restauth.records import OPERATOR, Client, Invitation
 from restauth.storage.store import Store
 
 
 class Invitations:
-    """`clock` gives epoch seconds. Every method may raise StoreUnavailable."""
+    """`clock` gives epoch seconds. Every method may raise StoreUnavailable. Those that take an
+    operator as `client` raise as `Operators.store_for`."""
 
-    def __init__(self, store: Store, audit: AuditLog, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, audit: AuditLog, operators: Operators, clock: Callable[[], int]
+    ) -> None:
         self._store = store
         self._audit = audit
+        self._operators = operators
         self._clock = clock
 
     def make(
@@ -42,7 +47,7 @@ class Invitations:
             )
         code, now = one_time_codes.generate(), self._clock()
         invitation = Invitation(code.selector, changed((), roles, ()), now, now + duration)
-        self._store.add_invitation(invitation, code.secret_digest)
+        self._operators.store_for(client).add_invitation(invitation, code.secret_digest)
         self._audit.record(
             Event.INVITATION_MADE, client, invitation=invitation.id, roles=invitation.roles
         )
@@ -57,7 +62,8 @@ class Invitations:
         None when there is none that can be used."""
         invitation_id = one_time_codes.find_selector(unverified_text)
         now = self._clock()
-        if invitation_id is None or not self._store.delete_invitation(invitation_id, now):
+        store = self._operators.store_for(client)
+        if invitation_id is None or not store.delete_invitation(invitation_id, now):
             return None
         self._audit.record(Event.INVITATION_REVOKED, client, invitation=invitation_id)
         return invitation_id

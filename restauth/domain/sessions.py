@@ -16,6 +16,7 @@ from restauth.core.refresh_tokens import RefreshClaims
 from restauth.core.token_issuing import TokenIssuing
 from restauth.domain.audit import AuditLog, Event
 from restauth.domain.keys import SigningKeys
+from restauth.domain.operators import Operators
 from restauth.errors import BadCredentials
 from restauth.records import OPERATOR, Account, Client, IssuedTokens, LiveSession, Session, User
 from restauth.storage.store import Store
@@ -38,6 +39,7 @@ class Sessions:
         keys: SigningKeys,
         tokens: TokenIssuing,
         audit: AuditLog,
+        operators: Operators,
         *,
         token_duration: int,
         session_duration: int,
@@ -48,6 +50,7 @@ class Sessions:
         self._keys = keys
         self._tokens = tokens
         self._audit = audit
+        self._operators = operators
         self._token_duration = token_duration
         self._session_duration = session_duration
         self._refresh_duration = refresh_duration
@@ -125,8 +128,8 @@ class Sessions:
         return has_ended
 
     def end_all(self, user_id: int, client: Client = OPERATOR) -> int:
-        """End all sessions of the user. The number of them."""
-        count = self._store.end_sessions(user_id)
+        """End all sessions of the user. The number of them. Raises as `Operators.store_for`."""
+        count = self._operators.store_for(client).end_sessions(user_id)
         self._audit.record(Event.SESSIONS_ENDED, client, user_id, count=count)
         return count
 

@@ -71,3 +71,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close the idle connections. The next statement opens a connection again."""
+
+
+class CheckedWriter:
+    """Writes to an engine, and calls `check` first in each transaction. What it raises undoes the
+    transaction; it may be run again, as all work."""
+
+    def __init__(self, engine: Engine, check: Callable[[Execute], object]) -> None:
+        self._engine = engine
+        self._check = check
+
+    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """As the engine's."""
+        return self.transaction(lambda execute: execute(sql, parameters))
+
+    def transaction(self, work: Callable[[Execute], Result]) -> Result:
+        """As the engine's."""
+
+        def checked(execute: Execute) -> Result:
+            self._check(execute)
+            return work(execute)
+
+        return self._engine.transaction(checked)

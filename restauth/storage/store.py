@@ -7,6 +7,7 @@ writes cannot come apart. The store decides nothing; it says what it found. Time
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from restauth.records import (
     LiveSession,
     Session,
 )
-from restauth.storage.engine import Engine, Execute, Row
+from restauth.storage.engine import CheckedWriter, Engine, Execute, Row
 from restauth.storage.schema import MIGRATIONS
 
 MAX_API_KEYS = 100  # of a user, without the expired ones
@@ -139,6 +140,7 @@ class Store:
     StoreUnavailable."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._read = engine.read
         self._write = engine.write
         self._write_if_free = engine.write_if_free
@@ -156,6 +158,20 @@ class Store:
         """Whether the tables are as this code needs them. They are not when an older copy was
         restored meanwhile. Newer ones are as in an upgrade, in which old processes go on."""
         return self._read_version() >= len(MIGRATIONS)
+
+    def on_behalf_of(self, user_id: int, check: Callable[[Account | None], object]) -> "Store":
+        """The same store, for what that user does: each of its transactions first calls `check`
+        with the user's account as it is in that transaction, None when there is none. What `check`
+        raises undoes the transaction. `check` may be called again."""
+
+        def check_now(execute: Execute) -> None:
+            rows = execute(_FIND_USER, {"user_id": user_id})
+            check(_account(rows[0]) if rows else None)
+
+        writer = CheckedWriter(self._engine, check_now)
+        store = copy(self)
+        store._write, store._transaction = writer.write, writer.transaction  # noqa: SLF001
+        return store
 
     # Users
 

@@ -210,6 +210,22 @@ TRANSACTIONS: dict[str, Callable[[Store], object]] = {
     "key": lambda store: store.add_api_key(key_of(MIGUEL, "new"), 1),
 }
 
+# Writes of one statement.
+ACTS: dict[str, Callable[[Store], object]] = {
+    "addition": lambda store: store.add_user("Ada", "ada", "hash", NOW),
+    "unlock": lambda store: store.unlock_user(1),
+    "deletion": lambda store: store.delete_user(1),
+    "sessions": lambda store: store.end_sessions(1),
+    "code": lambda store: store.set_reset_code(1, "other", "digest", END),
+}
+
+# What takes the role of operator, or the account, from a user.
+DEPOSALS: dict[str, Callable[[Store, int], object]] = {
+    "roles": lambda store, user_id: store.change_roles(user_id, lambda _: ()),
+    "lock": lambda store, user_id: store.lock_user(user_id, NOW),
+    "deletion": lambda store, user_id: store.delete_user(user_id),
+}
+
 # Of all that do it at once, one gets True.
 RACES: dict[str, Callable[[Store, int], bool]] = {
     "name": lambda store, number: store.add_user("Ada", "ada", f"hash {number}", NOW) is not None,
@@ -475,6 +491,69 @@ class StoreContract:
         with pytest.raises(KeyboardInterrupt):
             store.import_users(work)
         assert everything(engine) == before
+
+    # On behalf of a user
+
+    def test_each_transaction_on_behalf_of_a_user_first_checks_the_account_as_it_is_now(
+        self, engine: Engine, store: Store
+    ) -> None:
+        seen: list[Account | None] = []
+        acting = store.on_behalf_of(2, seen.append)
+        admin = replace(SUSAN, roles=("admin",))
+        acts: list[tuple[Callable[[], object], object, Account | None]] = [
+            (lambda: acting.change_roles(2, lambda _: ("admin",)), ("admin",), SUSAN),
+            (lambda: acting.lock_user(2, NOW), True, admin),
+            (lambda: acting.delete_user(2), True, replace(admin, locked_at=NOW)),
+            (lambda: acting.unlock_user(1), True, None),
+        ]
+        for act, result, account in acts:
+            seen.clear()
+            assert act() == result
+            assert seen[-1] == account
+        seen.clear()
+        assert acting.find_user(1) == MIGUEL
+        assert store.unlock_user(1)
+        assert seen == []
+
+    @pytest.mark.parametrize("name", [*TRANSACTIONS, *ACTS])
+    def test_a_check_that_raises_undoes_what_is_written_on_behalf_of_a_user(
+        self, engine: Engine, store: Store, name: str
+    ) -> None:
+        def refuse(_: Account | None) -> None:
+            raise PermissionError
+
+        assert store.add_session(REFRESHABLE, 1)
+        give_code(store, MIGUEL)
+        invite(store)
+        before = everything(engine)
+        with pytest.raises(PermissionError):
+            (TRANSACTIONS | ACTS)[name](store.on_behalf_of(2, refuse))
+        assert everything(engine) == before
+
+    @pytest.mark.parametrize("name", DEPOSALS)
+    def test_of_two_who_act_on_each_other_at_once_one_remains(
+        self, store: Store, together: Together, name: str
+    ) -> None:
+        def check(account: Account | None) -> None:
+            if account is None or account.locked_at or account.roles != ("admin",):
+                raise PermissionError
+
+        def act(each: Store, number: int) -> bool:
+            own, other = (1, 2) if number % 2 else (2, 1)
+            try:
+                DEPOSALS[name](each.on_behalf_of(own, check), other)
+            except PermissionError:
+                return False
+            return True
+
+        for user in (MIGUEL, SUSAN):
+            store.change_roles(user.id, lambda _: ("admin",))
+        outcomes = together(act)
+        assert outcomes in ([True, False] * 4, [False, True] * 4)
+        remaining = [
+            user.id for user in store.list_users(is_locked=False) if user.roles == ("admin",)
+        ]
+        assert remaining == [2 if outcomes[0] else 1]
 
     # Sessions
 

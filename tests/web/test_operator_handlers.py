@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,9 +14,20 @@ from hypothesis import strategies as st
 from restauth import settings
 from restauth.records import MAX_ID
 from restauth.services import Services
+from restauth.storage.store import Store
 from restauth.testing import Clock
+from restauth.web import app
+from restauth.web.access import check_route
 from restauth.web.routes import OPERATORS, routes
-from tests.conftest import CLIENT, PUBLIC_CLIENT, ServicesFactory, basic, bearer, client_of
+from tests.conftest import (
+    CLIENT,
+    PUBLIC_CLIENT,
+    ServicesFactory,
+    basic,
+    bearer,
+    client_of,
+    held_hashes,
+)
 from tests.domain.actions import events
 from tests.web.conftest import PASSWORD, SPOOFED, Headers, call, code_of, token_of, total
 
@@ -76,6 +89,13 @@ def find(services: Services, user_id: int = 2) -> dict[str, Any]:
     return found
 
 
+def rows(services: Services) -> list[Any]:
+    """All that the store holds of users."""
+    read = services._resources.engine.read
+    tables = ("users", "sessions", "api_keys", "reset_codes", "invitations")
+    return [read(f"SELECT * FROM {table} ORDER BY 1", {}) for table in tables]
+
+
 def names(page: Any) -> list[str]:
     return [user["username"] for user in page["users"]]
 
@@ -135,6 +155,55 @@ def test_a_role_that_is_taken_away_is_gone_at_once(
     services.accounts.set_roles(services.accounts.find(1), ["editor"])
     ask(client, name, headers=token, status=403)
     ask(client, name, headers=ROOT, status=403)
+
+
+# What an operator loses after the credential was verified: what is done, and the answer.
+LOSSES: dict[str, tuple[Callable[[Store], object], int, str]] = {
+    "lock": (lambda store: store.lock_user(1, 0), 401, "bad_credentials"),
+    "deletion": (lambda store: store.delete_user(1), 401, "bad_credentials"),
+    "role": (lambda store: store.change_roles(1, lambda _: ("editor",)), 403, "role_required"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("GET")])
+def test_a_request_under_way_does_nothing_once_its_operator_is_none(
+    services: Services, monkeypatch: pytest.MonkeyPatch, name: str, loss: str
+) -> None:
+    """Of each route, also of those to come: the loss is between the check and the act."""
+    store = services._resources.store
+    lose, status, code = LOSSES[loss]
+    begin = bearer(token_of(client_of(services)))
+    services.api_keys.make(services.accounts.find(2), "ci")
+    after: list[object] = []
+
+    def check_and_lose(*arguments: Any) -> Any:
+        caller = check_route(*arguments)
+        lose(store)
+        after.append(rows(services))
+        return caller
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "check_route", check_and_lose)
+        assert code_of(ask(client_of(services), name, status=status)) == code
+    assert after == [rows(services)]
+    client_of(services).get("/api/resource", headers=begin, status=200)
+
+
+def test_a_request_that_waits_for_a_hash_makes_nothing_once_its_operator_is_locked(
+    services: Services, client: webtest.TestApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = bearer(token_of(client, ROOT))
+    body = {"username": "ann", "password": "python", "roles": ["admin"]}
+    with held_hashes(monkeypatch) as held, ThreadPoolExecutor(1) as thread:
+        adding = thread.submit(client.post_json, WHERE, body, headers=token, status=401)
+        try:
+            assert held.is_hashing.wait(timeout=60)
+            services.accounts.lock(services.accounts.find(1))
+        finally:
+            held.may_go_on.set()
+        assert code_of(adding.result(timeout=60)) == "bad_credentials"
+    assert [account.username for account in services.accounts.list()] == ["root", "miguel"]
 
 
 def test_another_name_of_the_role_is_the_setting_s(make_services: ServicesFactory) -> None:
