@@ -2,7 +2,8 @@
 
 Rule: joins the limits (`core.throttle`) to the counts in the store. Every check of a password or a
 code calls `check`, then `reserve` before it compares anything, and `release` after a success. A
-success is never counted as a failure, not even while it cannot be written.
+success is never counted as a failure, and never answered as one, not even while it cannot be
+written.
 """
 
 from collections import deque
@@ -33,17 +34,16 @@ class NameFailures:
 class LoginThrottle:
     """`name` is always canonical, or empty where no account is concerned.
 
-    `check`, `reserve` and `reset` may raise StoreUnavailable: an attempt that cannot be counted is
-    not made.
+    `check` and `reserve` may raise StoreUnavailable: an attempt that cannot be counted is not made.
     """
 
     def __init__(self, store: Store, limits: Throttle, clock: Callable[[], int]) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
-        # Releases that are not written yet. An attempt writes them before it is counted itself, so
-        # that they are never more than the attempts under way.
-        self._owed: deque[Subject] = deque()
+        # Releases and resets that are not written yet, a reset without a network. An attempt writes
+        # them before it is counted itself, so that they are never more than what is under way.
+        self._owed: deque[tuple[str, str | None]] = deque()
         self._paying = Lock()
 
     def check(self, name: str, client: Client) -> None:
@@ -73,9 +73,7 @@ class LoginThrottle:
     def release(self, name: str, client: Client) -> None:
         """The attempt that was reserved has succeeded. If that cannot be written now, it holds in
         this process at once, and is written before the next attempt is counted."""
-        self._owed.append((_digest(name), network_of(client.peer)))
-        with suppress(StoreUnavailable):
-            self._pay()
+        self._owe(_digest(name), network_of(client.peer))
 
     def check_registration(self, client: Client) -> None:
         """Raises Throttled while the client may make no account. It is asked before any name is
@@ -121,33 +119,44 @@ class LoginThrottle:
         return NameFailures(failures.count, failures.counted_from if is_shut else None)
 
     def reset(self, name: str) -> None:
-        """Forget all failures of the name: the operator, or a reset code, stands for its user."""
-        self._store.reset_failures(_digest(name))
+        """Forget all failures of the name: the operator, or a reset code, stands for its user. What
+        it belongs to has happened; so if it cannot be written now, it is owed as a release is."""
+        self._owe(_digest(name), None)
 
     def _find(self, digest: str, network: str) -> Counts:
-        """The counts, as if all releases were written."""
+        """The counts, as if all that is owed were written."""
         counts: Counts = self._store.find_failures(digest, network)
         for owed in tuple(self._owed):
-            counts = self._released(owed, counts)
+            counts = self._settled(owed, counts)
         return counts
 
+    def _owe(self, digest: str, network: str | None) -> None:
+        self._owed.append((digest, network))
+        with suppress(StoreUnavailable):
+            self._pay()
+
     def _pay(self) -> None:
-        """Write the releases that are owed, unless another thread does. Raises StoreUnavailable."""
+        """Write what is owed, unless another thread does. Raises StoreUnavailable."""
         if not self._paying.acquire(blocking=False):
             return
         try:
             while self._owed:
                 digest, network = self._owed[0]
-                self._store.change_failures(
-                    digest, network, self._limits.after_success, self._clock()
-                )
+                if network is None:
+                    self._store.reset_failures(digest)
+                else:
+                    self._store.change_failures(
+                        digest, network, self._limits.after_success, self._clock()
+                    )
                 self._owed.popleft()
         finally:
             self._paying.release()
 
-    def _released(self, owed: Subject, counts: Counts) -> Counts:
-        """The counts as they are when that release is written."""
+    def _settled(self, owed: tuple[str, str | None], counts: Counts) -> Counts:
+        """The counts as they are when that is written."""
         digest, network = owed
+        if network is None:
+            return {row: count for row, count in counts.items() if row[0] != digest}
         rows = {(digest, ""), (digest, network), ("", network)}
         released: Mapping[Subject, FailureCount | None] = {
             **counts,

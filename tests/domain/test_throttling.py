@@ -306,6 +306,32 @@ def test_a_release_that_is_owed_clears_no_failure_of_another_network(
         log_in(services)
 
 
+def test_a_reset_that_cannot_be_written_holds_at_once_and_is_written_before_the_next_attempt(
+    make_services: ServicesFactory, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account is unlocked: an answer of 503 would say that it is not."""
+    services, elsewhere = make_services(max_failures=2), make_services(max_failures=2)
+    register(services, "susan")
+    fail(services, username="susan")
+    fail(services, 2)
+    before = rows(services)
+
+    def refuse(name: str) -> None:
+        raise StoreUnavailable("too many writers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services._resources.store, "reset_failures", refuse)
+        services.accounts.unlock(account)
+        assert rows(services) == before
+        assert services.accounts.failures_of(account).count == 0
+        assert throttled(elsewhere) is None
+        with pytest.raises(StoreUnavailable):  # it would be counted on top of what is forgotten
+            log_in(services)
+    log_in(services)
+    assert counts(services, CLIENT) == {}
+    assert counts(services, CLIENT, "susan")["susan", ""] == 1
+
+
 @pytest.mark.usefixtures("many_slots")
 def test_releases_are_written_by_one_thread_at_a_time(
     make_services: ServicesFactory, monkeypatch: pytest.MonkeyPatch
