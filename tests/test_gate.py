@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from threading import Event, Thread
 
 import pytest
@@ -58,6 +60,27 @@ def test_what_must_not_wait_is_given_up(gate: Gate) -> None:
         gate.before_waiting()
     with gate.turn():
         gate.before_waiting()
+
+
+def test_what_happens_once_waits_while_the_request_can_be_given_up(gate: Gate) -> None:
+    done: list[str] = []
+    gate.once(lambda: done.append("without the gate"))
+    with gate.turn():
+        gate.once(lambda: done.append("may wait"))
+        assert done == ["without the gate", "may wait"]
+    done.clear()
+    with suppress(WouldWait), gate.turn(must_not_wait=True):
+        gate.once(lambda: done.append("given up"))
+        gate.before_waiting()
+    with gate.turn(must_not_wait=True):
+        for number in ("first", "second"):
+            gate.once(partial(done.append, number))
+        assert done == []
+        thread = Thread(target=lambda: gate.once(lambda: done.append("another thread")))
+        thread.start()
+        thread.join(PATIENCE)
+        assert done == ["another thread"]
+    assert done == ["another thread", "first", "second"]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

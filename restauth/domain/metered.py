@@ -2,15 +2,17 @@
 
 Rule: counts, and decides nothing. It takes the place of `Identification` where the setting
 `metrics` is not empty. So every way to identify a client is counted (the API, guards, the Python
-API), and costs nothing more where the setting is empty.
+API), once, and costs nothing more where the setting is empty.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from restauth.core.authorization import Basic, Bearer
 from restauth.domain.identification import Identification, read
 from restauth.domain.metrics import SUCCEEDED, Metrics
 from restauth.errors import BadCredentials, Busy, Refusal, StoreUnavailable, Throttled
+from restauth.gate import gate
 from restauth.records import Caller, Client
 
 EXPECTED = [
@@ -43,7 +45,10 @@ class MeteredIdentification(Identification):
             # Not super(): a class with slots is not the one that super() would look for.
             caller = Identification.identify(self, claim, client)
         except Refusal as refusal:
-            self.metrics.count_authentication(credential, refusal.code)
+            self._count(credential, refusal.code)
             raise
-        self.metrics.count_authentication(credential, SUCCEEDED)
+        self._count(credential, SUCCEEDED)
         return caller
+
+    def _count(self, credential: str, outcome: str) -> None:
+        gate.once(partial(self.metrics.count_authentication, credential, outcome))

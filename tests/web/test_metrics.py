@@ -16,6 +16,7 @@ from tests.web.conftest import ANONYMOUS, PASSWORD, WRONG, call, code_of, token_
 
 SECRET = "tW0-.~_+/" * 4 + "=="
 ADDRESS = "127.0.0.1:9464"
+NO_WAIT = {MUST_NOT_WAIT: True}
 
 
 def figures(client: webtest.TestApp) -> dict[str, float]:
@@ -143,12 +144,42 @@ def test_a_guard_and_the_python_api_are_counted_as_well(
 def test_a_scrape_waits_on_a_thread_that_may_wait(make_services: ServicesFactory) -> None:
     services = make_services(metrics=SECRET)
     with pytest.raises(WouldWait):
-        call(services, "/metrics", bearer(SECRET), **{MUST_NOT_WAIT: True})
+        call(services, "/metrics", bearer(SECRET), **NO_WAIT)
     # What is begun again elsewhere is counted there.
     name = 'restauth_requests_total{route="/metrics",method="GET",status="200"}'
     client = client_of(services)
     assert name not in figures(client)
     assert figures(client)[name] == 1
+
+
+def test_a_credential_is_counted_once_where_its_request_is_begun_again(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(metrics=SECRET)
+    client = client_of(services)
+    services.accounts.register("miguel", "python")
+    token = token_of(client)
+    name = 'restauth_authentications_total{credential="token",outcome="succeeded"}'
+    with pytest.raises(WouldWait):  # the token is valid, and the end of its session is a write
+        call(services, "/api/token", bearer(token), REQUEST_METHOD="DELETE", **NO_WAIT)
+    assert figures(client)[name] == 0
+    call(services, "/api/token", bearer(token), REQUEST_METHOD="DELETE")
+    assert figures(client)[name] == 1
+
+
+@pytest.mark.sqlite("PostgreSQL may always have to be waited for")
+def test_a_credential_is_counted_where_its_request_does_not_wait(
+    make_services: ServicesFactory,
+) -> None:
+    services = make_services(metrics=SECRET)
+    client = client_of(services)
+    services.accounts.register("miguel", "python")
+    token = token_of(client)
+    for credentials in (bearer(token), bearer("a.b.c")):
+        call(services, "/api/resource", credentials, **NO_WAIT)
+    for outcome in ("succeeded", "bad_credentials"):
+        name = f'restauth_authentications_total{{credential="token",outcome="{outcome}"}}'
+        assert figures(client)[name] == 1
 
 
 def test_where_the_figures_are_off_no_request_is_counted(services: Services) -> None:
