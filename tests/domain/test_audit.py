@@ -449,8 +449,8 @@ def test_what_has_happened_is_done_and_written_though_no_failure_can_be_reset(
 
     monkeypatch.setattr(services._resources.store, "reset_failures", reset_in_vain)
     acts: list[tuple[str, Callable[[], object]]] = [
-        ("registered", lambda: accounts.register("susan", PASSWORD, CLIENT)),
         ("password_reset", lambda: accounts.reset_password(code, WRONG, CLIENT)),
+        ("registered", lambda: accounts.register("susan", PASSWORD, CLIENT)),
         ("password_changed", lambda: accounts.set_password(account, WRONG)),
         ("unlocked", lambda: accounts.unlock(account)),
         ("deleted", lambda: accounts.delete(account)),
