@@ -54,9 +54,10 @@ class LoginThrottle:
         """Count a failure before the attempt is made, so that attempts in parallel are all counted.
 
         The seconds to wait if it does fail; None when no wait will help then. `is_account` says
-        that an account has the name. Raises Throttled.
+        that an account has the name. For an operator, whose credential was verified, nothing is
+        counted without a name. Raises Throttled.
         """
-        if not name and not is_global(client.peer):
+        if not name and (client.operator_id is not None or not is_global(client.peer)):
             return 0
         self._pay()
         digest, now = _digest(name), self._clock()

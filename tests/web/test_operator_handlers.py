@@ -538,6 +538,19 @@ def test_an_operator_adds_as_many_users_as_needed_from_one_address(
     client.post_json("/api/users", {"username": "eve", "password": "python"}, status=429)
 
 
+def test_taken_names_that_an_operator_tries_stop_no_login_from_the_address(
+    make_services: ServicesFactory, services: Services
+) -> None:
+    client = client_of(
+        make_services(admin_role="admin", peer_failures=2), REMOTE_ADDR=PUBLIC_CLIENT.peer
+    )
+    for _ in range(3):
+        body = {"username": "miguel", "password": "python"}
+        answer = client.post_json(WHERE, body, headers=ROOT, status=400)
+        assert code_of(answer) == "username_taken"
+    client.get("/api/token", headers=PASSWORD, status=200)
+
+
 def test_a_deleted_user_is_gone_and_the_id_is_never_given_again(
     client: webtest.TestApp, services: Services
 ) -> None:
