@@ -101,8 +101,7 @@ class Service:
     def add_user(self, username: str, password: str, *, roles: Iterable[str] = ()) -> Account:
         """Add a user. Raises UsernameTaken, UnacceptableUsername, UnacceptablePassword,
         UnacceptableRoles, Busy."""
-        accounts = self._services.accounts
-        return accounts.find(accounts.register(username, password, roles=roles))
+        return self._services.accounts.register(username, password, roles=roles)
 
     def find_user(self, user: str | int) -> Account | None:
         """The account with that name (in any spelling of it) or that id. None if there is none."""

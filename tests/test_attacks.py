@@ -82,7 +82,7 @@ class Target:
         self.client = client_of(services, **environ)
         self.rude_client = webtest.TestApp(App(services), lint=False)
         self.secret = services.keys.ring.signing_key.secret
-        self.user_id = self.accounts.register(NAME, PASSWORD)
+        self.user_id = self.accounts.register(NAME, PASSWORD).id
         self.token: str = self.client.get("/api/token", headers=OWN).json["token"]
 
     def send(
@@ -247,7 +247,7 @@ def test_a_token_cannot_bring_its_own_rules(target: Target) -> None:
 
 
 def test_a_false_claim_is_refused(target: Target) -> None:
-    victim = target.accounts.register("susan", "another")
+    victim = target.accounts.register("susan", "another").id
     claims: list[Members] = [
         {"iat": NOW - 600, "exp": NOW},
         {"exp": ABSENT},
@@ -372,13 +372,13 @@ def test_a_revoked_token_is_dead_in_every_process(
 
 def test_a_dead_users_token_opens_no_namesakes_account(target: Target) -> None:
     target.accounts.delete(target.accounts.find(target.user_id))
-    assert target.accounts.register(NAME, PASSWORD) > target.user_id
+    assert target.accounts.register(NAME, PASSWORD).id > target.user_id
     target.client.get("/api/resource", headers=bearer(target.token), status=401)
     target.client.get(f"/api/users/{target.user_id}", status=400)
 
 
 def test_a_login_under_way_does_not_outlive_a_lock(target: Target, watchers: Watchers) -> None:
-    susan = target.accounts.find(target.accounts.register("susan", "another"))
+    susan = target.accounts.register("susan", "another")
     watchers.append(lambda rounds: target.accounts.lock(susan))
     target.client.get("/api/token", headers=basic("susan", "another"), status=401)
 
@@ -635,7 +635,7 @@ def test_a_stolen_database_holds_no_api_key(target: Target) -> None:
 
 
 def test_nobody_reaches_anothers_sessions(target: Target) -> None:
-    victim = target.accounts.register("susan", "another")
+    victim = target.accounts.register("susan", "another").id
     pair = target.begin("susan", "another")
     sid = pair["refresh_token"].split(".")[2]
     for headers in (bearer(target.token), OWN):
@@ -685,7 +685,7 @@ def test_no_body_says_whose_account_it_is(target: Target) -> None:
     """Mass assignment on the bodies that change an account."""
     victim = target.accounts.find(target.user_id)
     more = {**MASS, "username": NAME}
-    mallory = target.accounts.find(target.accounts.register("mallory", "third"))
+    mallory = target.accounts.register("mallory", "third")
     pair = target.begin("mallory", "third")
     refreshed = target.post("/api/token", **more, refresh_token=pair["refresh_token"]).json
     assert (refreshed["duration"], refreshed["refresh_duration"]) == (600, 2_592_000)
@@ -723,7 +723,7 @@ def test_the_throttle_tells_nobody_whether_the_name_exists(
     make_services: ServicesFactory, watchers: Watchers
 ) -> None:
     target = Target(make_services(free_failures=2))
-    target.accounts.lock(target.accounts.find(target.accounts.register("locked", "another")))
+    target.accounts.lock(target.accounts.register("locked", "another"))
     expected, *others = (
         [probe(target, watchers, name, password) for password in ["guess"] * 4 + [right]]
         for name, right in (("nobody", "another"), (NAME, PASSWORD), ("locked", "another"))
@@ -811,7 +811,7 @@ def test_going_through_the_names_that_are_taken_is_throttled(
 def test_a_reset_code_cannot_be_guessed_at(make_services: ServicesFactory) -> None:
     """Tries count against the code that they aim at, and against no other."""
     target = Target(make_services(free_failures=0, max_failures=3))
-    susan = target.accounts.find(target.accounts.register("susan", "another"))
+    susan = target.accounts.register("susan", "another")
     code = target.accounts.make_reset_code(target.accounts.find(target.user_id)).code
     others = target.accounts.make_reset_code(susan).code
     selector, _, secret = code.partition(".")
@@ -995,12 +995,12 @@ def test_a_damaged_stored_hash_is_a_wrong_password(target: Target, watchers: Wat
         *(form.format(cost, "." * 22) for cost in (31, 3)),  # days of work, or too little
         *(form.format(4, salt) for salt in ("z" * 22, "." * 21)),  # bcrypt would raise
     ):
-        target.services._resources.store.set_password_hash(susan, stored)
+        target.services._resources.store.set_password_hash(susan.id, stored)
         assert probe(target, watchers, "susan", "another") == probe(target, watchers, "nobody")
 
 
 def test_a_login_tells_nobody_whether_the_name_exists(target: Target, watchers: Watchers) -> None:
-    target.accounts.lock(target.accounts.find(target.accounts.register("locked", "another")))
+    target.accounts.lock(target.accounts.register("locked", "another"))
     expected = probe(target, watchers, "nobody")
     for username, password in ((NAME, "guess"), ("locked", "guess"), ("locked", "another")):
         assert probe(target, watchers, username, password) == expected

@@ -90,7 +90,7 @@ def add_commands(commands: Commands) -> None:
 def _add(arguments: Arguments) -> int:
     with open_services(create=arguments.create) as services:
         services.accounts.check_new_name(arguments.name)  # before anyone types a password
-        user_id = services.accounts.register(arguments.name, _read_password(arguments))
+        user_id = services.accounts.register(arguments.name, _read_password(arguments)).id
     say(f"added {arguments.name} with id {user_id}")
     return 0
 

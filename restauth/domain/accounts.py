@@ -115,9 +115,9 @@ class Accounts:
         *,
         roles: Iterable[str] = (),
         invitation: str | None = None,
-    ) -> int:
-        """The id of the new account. With the code of an invitation, it has the roles of that; and
-        the invitation is used, if the account is made.
+    ) -> Account:
+        """The new account. With the code of an invitation, it has the roles of that; and the
+        invitation is used, if the account is made.
 
         Raises UnacceptableUsername, UnacceptablePassword, UnacceptableRoles, UsernameTaken,
         UnusableCode, and Throttled for a peer that has made many accounts, or tries many names to
@@ -132,7 +132,7 @@ class Accounts:
         if invitation is not None:  # first: without one, no name can be found out
             _, selector = self._invitations.verify(invitation, self._find_invitation, client)
         try:
-            user_id, wait = self._add(username, password, client, first_roles, selector)
+            account, wait = self._add(username, password, client, first_roles, selector)
         except UsernameTaken:
             failed = self._throttle.reserve("", client)
             self._audit.record_failure(Event.REGISTRATION_FAILED, client, None, failed)
@@ -140,11 +140,11 @@ class Accounts:
         details: dict[str, object] = {"roles": first_roles} if first_roles else {}
         if selector is not None:
             details["invitation"] = selector  # whose own event has the roles
-        self._audit.record(Event.REGISTERED, client, user_id, **details)
+        self._audit.record(Event.REGISTERED, client, account.id, **details)
         if wait:
             self._audit.record(Event.THROTTLED, client, seconds=wait)
         self._throttle.reset(canonical(username))
-        return user_id
+        return account
 
     def change_password(self, account: Account, password: str, client: Client) -> int:
         """Set a new password for the user, whose old one was just verified; all sessions end. The
@@ -299,8 +299,8 @@ class Accounts:
         client: Client,
         roles: tuple[str, ...],
         invitation: str | None,
-    ) -> tuple[int, int]:
-        """The id of the new account, and the seconds until the client may make another one.
+    ) -> tuple[Account, int]:
+        """The new account, and the seconds until the client may make another one.
 
         `invitation` is the selector of a verified one. Raises UsernameTaken, Throttled, Busy, and
         UnusableCode when the invitation was used meanwhile.
@@ -313,17 +313,17 @@ class Accounts:
             new_hash, now = self._hash(password, client), self._clock()
             if invitation is None:
                 store = self._operators.store_for(client)
-                user_id = store.add_user(username, name, new_hash, now, roles)
+                account = store.add_user(username, name, new_hash, now, roles)
             else:
-                is_usable, user_id = self._store.add_invited_user(
+                is_usable, account = self._store.add_invited_user(
                     invitation, username, name, new_hash, now
                 )
                 if not is_usable:
                     self._audit.record(Event.REGISTRATION_FAILED, client)
                     raise UnusableCode
-            if user_id is None:
+            if account is None:
                 raise UsernameTaken
-        return user_id, wait
+        return account, wait
 
     def _write_roles(
         self,

@@ -52,7 +52,7 @@ _ADD_USER = """
     INSERT INTO users (username, canonical_username, password_hash, created_at, roles)
     VALUES (:username, :canonical_username, :password_hash, :now, :roles)
     ON CONFLICT (canonical_username) DO NOTHING
-    RETURNING id
+    RETURNING id, username, password_hash, created_at, locked_at, password_version, roles
 """
 _FIND_INVITATION = """
     SELECT secret_digest, roles FROM invitations
@@ -182,8 +182,8 @@ class Store:
         password_hash: str,
         now: int,
         roles: tuple[str, ...] = (),
-    ) -> int | None:
-        """The id of the new user; None when the name is taken."""
+    ) -> Account | None:
+        """The new account; None when the name is taken."""
         rows = self._write(
             _ADD_USER,
             {
@@ -194,7 +194,7 @@ class Store:
                 "roles": ",".join(roles),
             },
         )
-        return rows[0][0] if rows else None
+        return _account(rows[0]) if rows else None
 
     def add_invited_user(
         self,
@@ -203,15 +203,15 @@ class Store:
         canonical_username: str,
         password_hash: str,
         now: int,
-    ) -> tuple[bool, int | None]:
+    ) -> tuple[bool, Account | None]:
         """Use an invitation: add a user with its roles. Of all that use one at once, exactly one
         adds a user.
 
-        Whether the invitation is there, and the id of the new user; None when the name is taken,
-        and then the invitation stays.
+        Whether the invitation is there, and the new account; None when the name is taken, and then
+        the invitation stays.
         """
 
-        def work(execute: Execute) -> tuple[bool, int | None]:
+        def work(execute: Execute) -> tuple[bool, Account | None]:
             found = execute(_FIND_INVITATION, {"selector": selector, "now": now})
             if not found:
                 return False, None
@@ -229,7 +229,7 @@ class Store:
             if not rows:
                 return True, None
             execute("DELETE FROM invitations WHERE selector = :selector", {"selector": selector})
-            return True, rows[0][0]
+            return True, _account(rows[0])
 
         return self._transaction(work)
 

@@ -29,8 +29,8 @@ def register(request: Request, services: Services) -> Response:
     codes = ("invitation",) if services.settings.registration == "invited" else ()
     username, password, *given = request.strings("username", "password", *codes)
     invitation = given[0] if given else None
-    user_id = services.accounts.register(username, password, request.client, invitation=invitation)
-    where = location(request, f"/api/users/{user_id}", services.settings)
+    account = services.accounts.register(username, password, request.client, invitation=invitation)
+    where = location(request, f"/api/users/{account.id}", services.settings)
     return json_response(201, {"username": username}, where)
 
 

@@ -62,14 +62,14 @@ def list_users(request: Request, services: Services) -> Response:
 def add_user(request: Request, services: Services) -> Response:
     """POST /api/admin/users: add a user, also where registration is closed."""
     body = request.closed_json("username", "password", "roles")
-    user_id = services.accounts.register(
+    account = services.accounts.register(
         member(body, "username", str),
         member(body, "password", str),
         request.operator,
         roles=member(body, "roles", list) if "roles" in body else (),
     )
-    where = location(request, f"/api/admin/users/{user_id}", services.settings)
-    return json_response(201, representations.account(services.accounts.find(user_id)), where)
+    where = location(request, f"/api/admin/users/{account.id}", services.settings)
+    return json_response(201, representations.account(account), where)
 
 
 @_on_account

@@ -30,7 +30,7 @@ PATH = "/api/resource"
 def parts(services: Services) -> dict[str, Callable[[], object]]:
     """What to call, by what it is."""
     app = App(services)
-    account = services.accounts.find(services.accounts.register("miguel", "python"))
+    account = services.accounts.register("miguel", "python")
     token = services.sessions.issue(account, CLIENT).token
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "GET", "PATH_INFO": PATH, "SCRIPT_NAME": "", "HTTP_HOST": "localhost",

@@ -46,7 +46,7 @@ def restauth(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def ada(services: Services) -> int:
     """A user to command; her id."""
-    return services.accounts.register(NAME, PASSWORD)
+    return services.accounts.register(NAME, PASSWORD).id
 
 
 def refused(line: str, status: int = 1) -> Outcome:

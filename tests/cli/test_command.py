@@ -48,6 +48,6 @@ def test_files_are_made_only_where_a_command_says_so(directory: Path) -> None:
         open_services()
     assert list(directory.iterdir()) == []
     with open_services(create=True) as services:
-        assert services.accounts.register("ada", "python") == 1
+        assert services.accounts.register("ada", "python").id == 1
     with open_services() as services:
         assert services.accounts.find(1).username == "ada"

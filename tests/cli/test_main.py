@@ -196,7 +196,7 @@ def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
             connection.execute(example("scaling", "sql", "GRANT").encode())
         make_services(database=url("restauth_owner", "restauth")).close()
         with closing(make_services(database=url("restauth", "restauth"))) as services:
-            ada = services.accounts.register(NAME, PASSWORD)
+            ada = services.accounts.register(NAME, PASSWORD).id
             token = issue(services, NAME).token
             services.api_keys.make(services.accounts.find(ada), "ci")
             sh(example("scaling", "sh", "pg_dump"))
@@ -216,7 +216,7 @@ def test_a_dump_of_postgresql_is_restored_as_the_guide_says(
             assert not is_valid(services, token)
             assert len(services.api_keys.list(ada)) == 1  # the new key ring does not end it
             assert services.accounts.find(ada).username == NAME
-            assert services.accounts.register("susan", PASSWORD) > ada
+            assert services.accounts.register("susan", PASSWORD).id > ada
 
 
 @pytest.mark.sqlite("a copy of PostgreSQL is made by pg_dump")

@@ -24,7 +24,7 @@ LAX_PATTERN = r"[^:\x00-\x20\x7f]+"
 
 
 def register(services: Services, username: str = NAME) -> Account:
-    return services.accounts.find(services.accounts.register(username, PASSWORD))
+    return services.accounts.register(username, PASSWORD)
 
 
 def log_in(services: Services, client: Client = CLIENT, username: str = NAME) -> Account:

@@ -134,7 +134,7 @@ def test_accounts_are_listed_by_any_spelling_of_a_prefix_and_page_by_page(
 def test_a_registered_name_is_kept_as_typed_and_found_in_any_spelling(
     services: Services, clock: Clock
 ) -> None:
-    account = services.accounts.find(services.accounts.register("Miguel", PASSWORD, roles=["b"]))
+    account = services.accounts.register("Miguel", PASSWORD, roles=["b"])
     assert (account.username, account.roles) == ("Miguel", ("b",))
     assert (account.created_at, account.locked_at) == (clock.now, None)
     for spelling in ("Miguel", "MIGUEL"):
@@ -194,7 +194,7 @@ def test_of_two_that_register_one_name_at_once_one_wins_and_the_other_is_counted
         monkeypatch,
         rivals,
         "add_user",
-        lambda rival: rival.accounts.register(NAME, PASSWORD, PUBLIC_CLIENT),
+        lambda rival: rival.accounts.register(NAME, PASSWORD, PUBLIC_CLIENT).id,
     )
     assert set(outcomes) == {1, UsernameTaken}
     assert [account.id for account in rivals[0].accounts.list()] == [1]
@@ -302,7 +302,7 @@ def invitation(services: Services) -> str:
 
 
 def accept(services: Services, code: str, name: str = "ada") -> int:
-    return services.accounts.register(name, PASSWORD, CLIENT, invitation=code)
+    return services.accounts.register(name, PASSWORD, CLIENT, invitation=code).id
 
 
 def expect_useless(services: Services, *codes: str, name: str = "ada") -> None:

@@ -48,7 +48,7 @@ def line(event: str, user_id: int | None = 1, peer: str = CLIENT.peer, **more: o
 @pytest.fixture
 def account(services: Services, caplog: pytest.LogCaptureFixture) -> Account:
     """Of miguel, whose registration is not in the log any more."""
-    account = services.accounts.find(services.accounts.register(NAME, PASSWORD))
+    account = services.accounts.register(NAME, PASSWORD)
     caplog.clear()
     return account
 
@@ -130,7 +130,7 @@ class Journey:
 
     def live(self) -> None:
         """From the registration to the end."""
-        assert self.accounts.register(NAME, PASSWORD, CLIENT) == 1
+        assert self.accounts.register(NAME, PASSWORD, CLIENT).id == 1
         self.expect("registered")
         self.refuse(self.accounts.register, NAME.upper(), WRONG, CLIENT)
         self.expect("registration_failed", None)
@@ -144,7 +144,7 @@ class Journey:
         self.accounts.close(self.authenticate(self.second), CLIENT)
         self.expect("deleted")
         self._invite()
-        susan = self.accounts.find(self.accounts.register("susan", PASSWORD))
+        susan = self.accounts.register("susan", PASSWORD)
         self.secrets.add(susan.password_hash)
         self.expect("registered", 3, "operator")
         self.accounts.delete(susan)
@@ -164,7 +164,7 @@ class Journey:
         self.secrets.add(code)
         shown = {"invitation": invitation.id}
         self.expect("invitation_made", None, "operator", **shown, roles=[])
-        ada = self.accounts.register("ada", PASSWORD, CLIENT, invitation=code)
+        ada = self.accounts.register("ada", PASSWORD, CLIENT, invitation=code).id
         self.secrets.add(self.accounts.find(ada).password_hash)
         self.expect("registered", 2, **shown)
 
@@ -439,7 +439,7 @@ def test_what_has_happened_is_done_and_written_though_no_failure_can_be_reset(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     accounts = services.accounts
-    other = accounts.find(accounts.register("ada", PASSWORD))
+    other = accounts.register("ada", PASSWORD)
     code = accounts.make_reset_code(account).code
     reset = services._resources.store.reset_failures
 

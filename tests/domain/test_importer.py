@@ -89,7 +89,7 @@ def expect_locked(account: Account) -> None:
 def test_users_join_those_who_are_here_with_their_ids_names_and_passwords(
     import_: Import, services: Services
 ) -> None:
-    here = services.accounts.register("ada", "python")
+    here = services.accounts.register("ada", "python").id
     report = import_([SUSAN, MIGUEL])
     assert (report.users, report.new, report.troubles, report.examples) == (2, 2, {}, {})
     assert report.hashes == {"pbkdf2:sha256": 2}
@@ -150,7 +150,7 @@ def test_the_next_id_lies_above_every_one_that_was_imported(
     """Even when its row was locked and deleted."""
     import_([MIGUEL, (700, None, None)])
     assert services._resources.store.delete_user(700)
-    assert services.accounts.register("ada", "python") == 701
+    assert services.accounts.register("ada", "python").id == 701
 
 
 # What does not fit
@@ -339,7 +339,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(
     before = everybody(services)
     assert import_(MIXED, dry_run=True) == users.report
     assert everybody(services) == before
-    assert services.accounts.register("bob", "python") == 2
+    assert services.accounts.register("bob", "python").id == 2
     assert import_(MIXED) == users.report
 
 
@@ -383,13 +383,15 @@ def test_what_belongs_to_another_user_stops_all(
     hint = "--renamed skips users who were renamed here."
     assert str(caught.value) == f"Nothing is imported: {conflict}. {hint}"
     assert everybody(services) == before
-    assert services.accounts.register("bob", "python") == 3
+    assert services.accounts.register("bob", "python").id == 3
 
 
 def test_many_conflicts_are_counted_and_the_first_are_shown(
     import_: Import, services: Services
 ) -> None:
-    rows = [(services.accounts.register(f"user{n}", "python"), f"x{n}", BCRYPT) for n in range(7)]
+    rows = [
+        (services.accounts.register(f"user{n}", "python").id, f"x{n}", BCRYPT) for n in range(7)
+    ]
     with pytest.raises(ImportConflict, match=r"the id 5: .*; and 2 more\. --renamed"):
         import_(rows)
 
@@ -422,7 +424,7 @@ def test_a_crash_half_way_leaves_nothing(services: Services) -> None:
     with open_rest_auth_file(write([MIGUEL, SUSAN])) as source, pytest.raises(KeyboardInterrupt):
         services.import_users(source, crash, dry_run=False)
     assert everybody(services) == []
-    assert services.accounts.register("ada", "python") == 1
+    assert services.accounts.register("ada", "python").id == 1
 
 
 def test_reading_locks_nothing_and_who_registers_meanwhile_is_respected(
@@ -436,7 +438,7 @@ def test_reading_locks_nothing_and_who_registers_meanwhile_is_respected(
 
         def register(done: int) -> None:
             name = f"user{len(expected)}"
-            expected.append(other.accounts.register(name, "python"))
+            expected.append(other.accounts.register(name, "python").id)
 
         with open_rest_auth_file(write(rows)) as source:
             report = services.import_users(source, register, dry_run=dry_run)

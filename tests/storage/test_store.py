@@ -98,9 +98,9 @@ class FailsAt(Wrapper):
 
 
 def add(store: Store, name: str) -> Account:
-    user_id = store.add_user(name, name.lower(), f"hash of {name}", NOW)
-    assert user_id is not None
-    return reread(store, user_id)
+    account = store.add_user(name, name.lower(), f"hash of {name}", NOW)
+    assert account is not None
+    return account
 
 
 def reread(store: Store, user_id: int) -> Account:
@@ -270,8 +270,8 @@ class StoreContract:
     # Users
 
     def test_a_user_is_found_by_its_id_and_its_canonical_name(self, store: Store) -> None:
-        assert store.add_user("Ada", "ada", "hash", NOW, ("admin", "staff")) == 3
         ada = Account(3, "Ada", "hash", NOW, None, 1, ("admin", "staff"))
+        assert store.add_user("Ada", "ada", "hash", NOW, ("admin", "staff")) == ada
         assert store.find_user(3) == store.find_user_by_name("ada") == ada
         assert [store.find_user_by_name(name) for name in ("Ada", "ad_", "")] == [None] * 3
         assert store.add_user("ADA", "ada", "another hash", NOW + 1) is None
@@ -1128,12 +1128,11 @@ class StoreContract:
         invite(store)
         assert store.add_invited_user("invited", "MIGUEL", "miguel", "hash", NOW) == (True, None)
         assert store.add_invited_user("invited", "Ada", "ada", "hash", END) == (False, None)
-        is_there, user_id = store.add_invited_user("invited", "Ada", "ada", "hash", NOW)
+        is_there, ada = store.add_invited_user("invited", "Ada", "ada", "hash", NOW)
         assert is_there
-        assert user_id is not None
-        assert reread(store, user_id) == Account(
-            user_id, "Ada", "hash", NOW, None, 1, ("editor", "viewer")
-        )
+        assert ada is not None
+        assert reread(store, ada.id) == ada
+        assert ada == Account(ada.id, "Ada", "hash", NOW, None, 1, ("editor", "viewer"))
         assert store.add_invited_user("invited", "Bob", "bob", "hash", NOW) == (False, None)
 
     def test_live_sessions_are_counted_over_all_users(self, store: Store) -> None:
@@ -1153,14 +1152,9 @@ class StoreContract:
         assert store.is_up_to_date() is is_so
 
     def test_a_new_name_is_unique_and_changes_nothing_else(self, store: Store) -> None:
-        first, second = (
-            store.add_user("Ada", "ada", "hash", 7),
-            store.add_user("bob", "bob", "-", 8),
-        )
-        assert first is not None
-        assert second is not None
-        before = store.find_user(first)
-        assert before is not None
+        before = add(store, "Ada")
+        add(store, "bob")
+        first = before.id
         assert store.rename_user(first, "Bob", "bob") is None
         assert store.find_user(first) == before
         assert store.rename_user(first, "ADA", "ada") is True  # the same name in another spelling

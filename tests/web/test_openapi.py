@@ -291,11 +291,11 @@ def ask(
     A member that is None is left out; `spoil` is called with the services at the last moment.
     """
     client, document = client_of(services), describe(services)
-    miguel = services.accounts.find(services.accounts.register("miguel", "python"))
+    miguel = services.accounts.register("miguel", "python")
     issued = services.sessions.start(miguel, CLIENT)
     invitation = services.invitations.make()[1].id
     key = services.api_keys.make(miguel, "ci")
-    root = services.accounts.find(services.accounts.register("root", "python", roles=["admin"]))
+    root = services.accounts.register("root", "python", roles=["admin"])
     callers = {
         "anonymous": ANONYMOUS,
         "key": bearer(key.text),
@@ -565,7 +565,7 @@ def test_the_pattern_of_names_is_described_unless_the_operator_has_another(
 
 
 def test_the_members_of_an_api_key_are_described(services: Services) -> None:
-    miguel = services.accounts.find(services.accounts.register("miguel", "python", roles=["admin"]))
+    miguel = services.accounts.register("miguel", "python", roles=["admin"])
     body = operations(DOCUMENT)["POST /api/keys"]["requestBody"]["content"]["application/json"]
     described = body["schema"]["properties"]
     assert body["schema"]["required"] == ["name"]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restauth import settings
+from restauth.errors import StoreUnavailable
 from restauth.records import MAX_ID
 from restauth.services import Services
 from restauth.storage.store import Store
@@ -122,7 +123,7 @@ def test_only_a_user_with_the_role_may_call_and_by_every_credential(
     key, less = (services.api_keys.make(root, "ci", roles=only).text for only in (None, ["editor"]))
     ask(client, name, headers=bearer(less), status=403)
     for number, headers in enumerate((ROOT, bearer(token), basic(token, "x"), bearer(key))):
-        victim = services.accounts.register(f"victim{number}", "python")
+        victim = services.accounts.register(f"victim{number}", "python").id
         body = BODIES.get(name)
         if body and "username" in body:
             body = {**body, "username": f"ann{number}"}
@@ -363,6 +364,23 @@ def test_a_user_is_added_where_registration_is_closed(
     assert added.items() <= client.get(answer.headers["Location"], headers=ROOT).json.items()
     me = client.get("/api/users/me", headers=basic("ann", "pässwörd"), status=200).json
     assert me["roles"] == ["editor", "viewer"]
+
+
+def test_an_act_that_has_happened_is_not_answered_as_a_failure_of_the_store(
+    client: webtest.TestApp, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store gives no answer to what follows: else the same request would be sent again."""
+    token = bearer(token_of(client, ROOT))
+
+    def give_no_answer(*_: object) -> None:
+        raise StoreUnavailable("gone")
+
+    body = {"username": "ann", "password": "python", "roles": ["editor"]}
+    with monkeypatch.context() as patch:
+        for later in ("find_user", "reset_failures"):
+            patch.setattr(services._resources.store, later, give_no_answer)
+        added = client.post_json(WHERE, body, headers=token, status=201).json
+    assert added.items() <= find(services, 3).items()
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def allowed(path: str) -> set[str]:
 def answers(services: Services, clock: Clock, route: Route) -> tuple[int, ...]:
     """The statuses with which a route answers the callers of ANSWERS, all else being valid."""
     client = client_of(services)
-    miguel = services.accounts.find(services.accounts.register("miguel", "python"))
+    miguel = services.accounts.register("miguel", "python")
     expired = token_of(client)
     clock.advance(600)
     live = token_of(client)
