@@ -61,7 +61,7 @@ def parameters_of(url: str) -> dict[str, Any]:
     UnusableStore."""
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # its text may contain the password
+    except (psycopg.ProgrammingError, UnicodeError):  # its text may contain the password
         raise UnusableStore("The URL of the database cannot be read.") from None
     return {
         "application_name": "restauth",

@@ -111,6 +111,11 @@ def test_tables_of_another_program_and_of_a_newer_version_are_left_alone(
         "postgresql://ada:hunter2@127.0.0.1:1,127.0.0.1:2/users?sslmode=nonsense",
         "postgresql://ada@127.0.0.1:1/users?password=hunter2",
         "postgresql://ada@127.0.0.1:1/users?no_such_option=hunter2",
+        # What is no UTF-8, and what no text can hold.
+        "postgresql://ada:hunter2@127.0.0.1:1/%ff",
+        "postgresql://%ff:hunter2@127.0.0.1:1/users",
+        "postgresql://ada:hunter2@127.0.0.1:1/users?host=%ff",
+        "postgresql://ada:hunter2@\udcff/users",
     ],
 )
 def test_no_message_shows_a_secret(broken: str) -> None:
