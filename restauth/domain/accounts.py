@@ -93,6 +93,7 @@ class Accounts:
     ) -> tuple[Sequence[Account], int | None]:
         """At most `limit` of these accounts, from the first one on whose id is higher than `after`.
         And the `after` of the next page, or None when there is no more."""
+        gate.before_waiting()  # all whose name begins so are sorted: they may be very many
         found = self._store.page_users(after, limit + 1, canonical(prefix), is_locked=is_locked)
         page = found[:limit]
         return page, page[-1].id if len(found) > limit else None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from restauth import settings
 from restauth.errors import StoreUnavailable
+from restauth.gate import MUST_NOT_WAIT, WouldWait
 from restauth.records import MAX_ID
 from restauth.services import Services
 from restauth.storage.store import Store
@@ -272,6 +273,15 @@ def test_a_list_can_be_narrowed(services: Services, client: webtest.TestApp) -> 
     assert listed(locked="false") == ["root", "miguel", "mi_", "susan"]
     assert listed(locked="false", prefix="mi") == ["miguel", "mi_"]
     assert listed(prefix="") == ["root", "miguel", "Mike", "mi_", "susan"]
+
+
+def test_a_list_of_users_lets_other_requests_pass(services: Services) -> None:
+    """With a prefix that many names have, it takes as long as many requests."""
+    token = bearer(token_of(client_of(services), ROOT))
+    for query in ("", "prefix=m", "locked=true"):
+        with pytest.raises(WouldWait):
+            call(services, WHERE, token, QUERY_STRING=query, **{MUST_NOT_WAIT: True})
+        assert call(services, WHERE, token, QUERY_STRING=query).status_int == 200
 
 
 @pytest.mark.parametrize(
