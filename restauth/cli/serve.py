@@ -73,9 +73,15 @@ def _decide_page(settings: Settings, options: dict[str, Any]) -> Settings:
     service, as far as is known: not behind a proxy."""
     if settings.page:
         return settings
-    has_proxy = "unix_socket" in options or "trusted_proxy" in options or settings.base_url
-    is_on = is_local(settings.listen) and not has_proxy
+    is_on = is_local(settings.listen) and not _is_for_a_proxy(settings, options)
     return replace(settings, page="on" if is_on else "off")
+
+
+def _is_for_a_proxy(settings: Settings, options: dict[str, Any]) -> bool:
+    """Whether anything says that clients come through a proxy."""
+    is_told = any(options.get(name) for name in ("unix_socket", "trusted_proxy", "url_prefix"))
+    is_https = settings.require_https or options.get("url_scheme") == "https"
+    return is_told or is_https or bool(settings.base_url or settings.allowed_hosts)
 
 
 class _AnnouncedService(Service):

@@ -94,14 +94,18 @@ def test_an_address_of_the_figures_that_is_taken_stops_the_start(directory: Path
     [
         ("--listen=127.0.0.1:0 --listen=127.9.9.9:0", {}, True),
         ("--listen=[::1]:5000", {}, True),
-        ("--host=localhost", {}, True),
+        ("--host=localhost --url-scheme=http", {}, True),
         # Others than the users of this machine may reach it.
         ("--listen=127.0.0.1:0 --listen=0.0.0.0:0", {}, False),
         ("--listen=*:0", {}, False),
         ("--listen=auth.example.org:80", {}, False),
         ("--unix-socket=restauth.sock", {}, False),
         ("--trusted-proxy=127.0.0.1", {}, False),
+        ("--url-scheme=https", {}, False),
+        ("--url-prefix=/auth", {}, False),
         ("", {"base_url": "https://auth.example.org"}, False),
+        ("", {"allowed_hosts": "auth.example.org"}, False),
+        ("", {"require_https": "true"}, False),
         # As the operator says.
         ("--listen=*:0 --trusted-proxy=127.0.0.1", {"page": "on"}, True),
         ("", {"page": "off"}, False),
