@@ -14,10 +14,9 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from wsgiref.validate import validator
 
 import pytest
@@ -30,7 +29,6 @@ from tests.conftest import CLIENT, ServicesFactory, basic, bearer, expect_refusa
 from tests.counterparts.conftest import program
 from tests.documents import ROOT, example, read
 from tests.hash_samples import CHEAP, write_rest_auth_file
-from tests.postgres import PostgresServer
 from tests.processes import PATIENCE, Server, run
 
 BIN = Path(sys.executable).parent
@@ -384,29 +382,3 @@ def test_the_other_servers_serve(tmp_path: Path) -> None:
     assert script == "waitress-serve"
     with Server.start(tmp_path, BIN / script, *options) as server:
         assert server.get("/api/health").status == 200
-
-
-def test_two_processes_on_one_postgresql_as_the_page_says(
-    tmp_path: Path, postgres: PostgresServer
-) -> None:
-    for statement in example("deploying", "sql", "CREATE DATABASE").splitlines():
-        postgres.execute(statement)
-    block = example("deploying", "sh", "serve --listen 127.0.0.1:5002")
-    url, *commands, first, second = block.splitlines()
-    (shown,) = re.findall("'(.*)'", url)
-    host = quote(str(Path(postgres.socket).parent), safe="")
-    database = shown.replace("@127.0.0.1/", "@/") + f"?host={host}"
-    for command in commands:
-        _, *words = command.split()
-        done = run(tmp_path, *words, stdin="pw", database=database)
-        assert (done.returncode, "error" in done.stdout) == (0, False), done
-    servers = []
-    with ExitStack() as stack:
-        for command in (first, second):
-            assert re.fullmatch(r"restauth serve --listen 127\.0\.0\.1:\d+", command)
-            servers.append(stack.enter_context(Server.start(tmp_path, database=database)))
-            assert servers[-1].address
-        token = bearer(servers[0].log_in("ada"))
-        assert servers[1].get("/api/resource", token).status == 200
-        assert servers[1].request("DELETE", "/api/token", token).status == 204
-        assert servers[0].get("/api/resource", token).status == 401

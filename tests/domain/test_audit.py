@@ -447,7 +447,6 @@ def test_what_has_happened_is_done_and_written_though_no_failure_can_be_reset(
         with without_database(services):
             reset(name)
 
-    monkeypatch.setattr(services._resources.store, "reset_failures", reset_in_vain)
     acts: list[tuple[str, Callable[[], object]]] = [
         ("password_reset", lambda: accounts.reset_password(code, WRONG, CLIENT)),
         ("registered", lambda: accounts.register("susan", PASSWORD, CLIENT)),
@@ -458,7 +457,9 @@ def test_what_has_happened_is_done_and_written_though_no_failure_can_be_reset(
     ]
     for event, act in acts:
         caplog.clear()
-        act()
+        with monkeypatch.context() as patch:
+            patch.setattr(services._resources.store, "reset_failures", reset_in_vain)
+            act()
         assert [entry["event"] for entry in events(caplog)] == [event]
 
 
