@@ -138,7 +138,8 @@ class RoleRequired(Refusal):
 
 class OwnAccount(Refusal):
     """An operator would lose the operator's API, by a lock, by deletion or without the role; or
-    would get the own password without knowing it, by a reset code."""
+    would get the own password without knowing it, by a reset code; or acts on the own account by an
+    API key."""
 
     code = "own_account"
     detail = "This would end your own access as an operator: ask another one."

@@ -181,7 +181,7 @@ OPERATIONS: dict[Handler, Operation] = {
         204,
         members=("username",),
         is_closed=True,
-        refusals=(errors.UnacceptableUsername, errors.UsernameTaken),
+        refusals=(errors.OwnAccount, errors.UnacceptableUsername, errors.UsernameTaken),
     ),
     operator_handlers.set_roles: Operation(
         "Give a user exactly these roles",
@@ -196,10 +196,16 @@ OPERATIONS: dict[Handler, Operation] = {
         refusals=(errors.OwnAccount,),
     ),
     operator_handlers.unlock_user: Operation(
-        "Accept a user's password again, and forget its failures", 204
+        "Accept a user's password again, and forget its failures",
+        204,
+        refusals=(errors.OwnAccount,),
     ),
-    operator_handlers.end_user_sessions: Operation("End all sessions of a user", 204),
-    operator_handlers.end_user_keys: Operation("End all API keys of a user", 204),
+    operator_handlers.end_user_sessions: Operation(
+        "End all sessions of a user", 204, refusals=(errors.OwnAccount,)
+    ),
+    operator_handlers.end_user_keys: Operation(
+        "End all API keys of a user", 204, refusals=(errors.OwnAccount,)
+    ),
     operator_handlers.make_reset_code: Operation(
         "Make a code with which a user sets a password",
         201,

@@ -11,7 +11,7 @@ from functools import wraps
 
 from restauth.core import rfc3339
 from restauth.core.one_time_codes import INVITATION_DURATION
-from restauth.errors import MalformedRequest, NotFound, UnknownUser
+from restauth.errors import MalformedRequest, NotFound, OwnAccount, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
 from restauth.web import representations
@@ -26,16 +26,25 @@ ActOnAccount = Callable[[Request, Services, Account], Response]
 
 def _on_account(act: ActOnAccount) -> Callable[[Request, Services], Response]:
     """The handler that acts on the account of the path. It raises NotFound when there is none, or
-    none any more."""
+    none any more, and OwnAccount for an act by an API key of that account."""
 
     @wraps(act)
     def handle(request: Request, services: Services) -> Response:
         try:
-            return act(request, services, services.accounts.find(request.user_id()))
+            account = services.accounts.find(request.user_id())
+            _refuse_own_key(request, account)
+            return act(request, services, account)
         except UnknownUser:
             raise NotFound from None
 
     return handle
+
+
+def _refuse_own_key(request: Request, account: Account) -> None:
+    """As on the routes of the user, a key does not end the sessions and the keys beside it."""
+    user = request.identified().user
+    if user.how == "key" and user.id == account.id and request.method not in ("GET", "HEAD"):
+        raise OwnAccount("An API key does not act on the account of its own user.")
 
 
 def list_users(request: Request, services: Services) -> Response:

@@ -627,6 +627,21 @@ def test_an_api_key_of_an_operator_does_not_become_the_password(
     client.post_json("/api/password-resets", body, status=204)
 
 
+@pytest.mark.parametrize("name", [name for name in ON_ONE if not name.startswith("GET")])
+def test_an_api_key_does_not_act_on_the_account_of_its_user(
+    client: webtest.TestApp, services: Services, name: str
+) -> None:
+    """It does not on the routes of the user, either. Of others it does, as any operator."""
+    root = services.accounts.find(1)
+    key = bearer(services.api_keys.make(root, "ci").text)
+    client.get(f"{WHERE}/1", headers=key, status=200)
+    client.head(f"{WHERE}/1", headers=key, status=200)
+    body = {"roles": ["admin"]} if name.endswith("/roles") else None
+    before = rows(services)
+    assert code_of(ask(client, name, 1, key, 403, body)) == "own_account"
+    assert rows(services) == before
+
+
 # The audit log
 
 
