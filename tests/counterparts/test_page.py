@@ -303,6 +303,7 @@ def test_sessions_are_listed_and_ended(page: Shown, service: Server) -> None:
     page.click("#sessions-end")
     page.click("#confirm button", "End all")
     page.until("#said", "All your sessions have ended.")
+    assert page.texts(".exchange > summary span:first-child") == ["DELETE /api/sessions"]
     assert service.get("/api/sessions", basic("alan", PASSWORD)).json["sessions"] == []
 
 
@@ -312,6 +313,7 @@ def test_logging_out_ends_the_session_and_forgets_the_tokens(page: Shown, servic
     (token,) = page.texts("#token-text")
     page.click("#log-out")
     page.until("#said", "You are logged out")
+    assert page.texts(".exchange > summary span:first-child") == ["DELETE /api/token"]
     assert service.get("/api/resource", bearer(token)).status == 401
     assert token not in page.browser.page_source
     assert page.texts("#me dd") == page.texts("#sessions") == []
@@ -328,6 +330,21 @@ def test_a_session_that_was_ended_elsewhere_leads_to_the_login(
     page.click("#sessions-again")
     page.until("#said", "The session has ended. Log in again.")
     assert page.find("#log-in")
+    assert page.texts(".exchange > summary span:first-child") == ["POST /api/token"]
+
+
+@pytest.mark.parametrize("path", ["/api/token", "/api/sessions"])
+def test_a_session_that_is_ended_under_routes_leaves_no_requests_either(
+    page: Shown, service: Server, path: str
+) -> None:
+    name = f"emmy{len(path)}"
+    service.register(name, PASSWORD)
+    page.log_in(name)
+    form = page.open_route("DELETE", path)
+    page.click(f"{form} button")
+    page.until("#said", "The session has ended. Log in again.")
+    assert page.find("#log-in")
+    assert page.texts(".exchange > summary span:first-child") == ["POST /api/token"]
 
 
 def test_a_reload_forgets_the_tokens(page: Shown) -> None:
@@ -357,10 +374,15 @@ def test_an_invitation_is_asked_for_where_users_are_invited(browser: Any, tmp_pa
         page.log_in("root")
         page.submit("#invite", roles="viewer")
         assert "An invitation" in page.until("#code", "It registers one user, until ")
+        form = page.open_route("POST", "/api/admin/invitations")
+        page.click(f"{form} button")
+        other = page.until("#made pre", ".")
         (code,) = page.texts("#code pre")
         page.click("#log-out")
         page.until("#said", "logged out")
         assert code not in page.browser.page_source
+        value = {"username": "kay", "password": PASSWORD, "invitation": other}
+        assert server.request("POST", "/api/users", value=value).status == 201
 
         page.submit("#register", username=NAME, password=PASSWORD, invitation="wrong")
         page.until("#register .message.bad", "Unusable code")
@@ -391,7 +413,7 @@ def test_an_api_key_is_made_shown_once_used_and_ended(browser: Any, tmp_path: Pa
             page.click(f"{form} button")
             page.until(f"{form} .message", "200 OK")
             assert json.loads(page.last_request()[2])["roles"] == ["deploy"]
-            page.click("#key-done")
+            page.click("#key-new button", "I have it")
             assert key not in page.browser.page_source
             page.click(f"{form} button")
             page.until(f"{form} .message.bad", "forgotten the key")
@@ -516,7 +538,7 @@ def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> No
     assert code not in operator.last_request()[2]
     value = {"code": code, "password": "new"}
     assert operated.request("POST", "/api/password-resets", value=value).status == 204
-    operator.click("#code-done")
+    operator.click("#code button", "I have it")
     assert code not in operator.browser.page_source
 
     operator.click("#users-list .row button", "Delete")
@@ -526,17 +548,18 @@ def test_an_operator_changes_an_account(operator: Shown, operated: Server) -> No
     assert operated.get("/api/resource", basic(HOSTILE, "new")).status == 401
 
 
-def test_an_operator_adds_a_user_and_is_refused_for_the_own_account(
+def test_an_operator_adds_a_user_and_is_offered_little_for_the_own_account(
     operator: Shown, operated: Server
 ) -> None:
     operator.submit("#user-add", username="mary", password=PASSWORD, roles="editor")
     operator.until("#user-add .message", "mary is added.")
     assert operated.get("/api/users/me", basic("mary", PASSWORD)).json["roles"] == ["editor"]
     operator.click("#users-list summary", "root")
-    operator.click("#users-list .row button", "Lock")
-    operator.click("#confirm button", "Lock")
+    operator.until("#users-list .facts", "Sessions")
+    assert operator.texts("#users-list .stack > .row button") == ["End sessions", "End API keys"]
+    operator.submit("#users-list form:has([name=roles])", roles="editor")
     operator.until("#users-list .message.bad", "Own account")
-    assert operated.get("/api/resource", basic("root", PASSWORD)).status == 200
+    assert operated.get("/api/users/me", basic("root", PASSWORD)).json["roles"] == ["admin"]
 
 
 def test_what_is_for_operators_is_shown_to_no_other_user(browser: Any, operated: Server) -> None:
@@ -598,6 +621,49 @@ def test_a_route_is_called_with_the_token_a_password_or_nothing(page: Shown) -> 
     page.until(f"{form} .message", "204")
     shown = page.texts(f"{form} ~ .answers")[0]
     assert "role_required" in shown
+
+
+def test_what_is_made_under_routes_is_shown_once(operator: Shown, operated: Server) -> None:
+    operated.register("kay", PASSWORD)
+    number = operated.get("/api/users/me", basic("kay", PASSWORD)).json["id"]
+
+    form = operator.open_route("POST", "/api/admin/users/{id}/reset-code")
+    operator.type(f"{form} input[name=id]", str(number))
+    operator.click(f"{form} button")
+    code = operator.until("#made pre", ".")
+    assert operator.browser.switch_to.active_element.text == "What was made"
+    assert operator.faults() == []
+    assert code not in operator.last_request()[2]
+    value = {"code": code, "password": "new"}
+    assert operated.request("POST", "/api/password-resets", value=value).status == 204
+    operator.click("#log-out")
+    operator.until("#said", "logged out")
+    assert operator.texts("#made") == []
+    assert code not in operator.browser.page_source
+
+    form = operator.open_route("POST", "/api/keys")  # without a session
+    operator.type(f"{form} [name=name]", "ci")
+    operator.type(f"{form} [autocomplete=username]", "kay")
+    operator.type(f"{form} [type=password]", "new")
+    operator.click(f"{form} button")
+    key = operator.until("#made pre", "rak_")
+    assert operated.get("/api/users/me", bearer(key)).json["username"] == "kay"
+    assert key not in operator.last_request()[2]
+    operator.click("#made button", "I have it")
+    assert key not in operator.browser.page_source
+
+
+def test_a_key_is_shown_although_the_session_has_ended(page: Shown, service: Server) -> None:
+    service.register("ken", PASSWORD)
+    page.log_in("ken")
+    assert service.request("DELETE", "/api/sessions", basic("ken", PASSWORD)).status == 204
+    form = page.open_route("POST", "/api/keys")
+    page.type(f"{form} [name=name]", "ci")
+    page.type(f"{form} [type=password]", PASSWORD)
+    page.click(f"{form} button")
+    page.until("#said", "The session has ended. Log in again.")
+    key = page.until("#made pre", "rak_")
+    assert service.get("/api/users/me", bearer(key)).json["username"] == "ken"
 
 
 # The same request in a shell
