@@ -835,7 +835,7 @@ def test_it_can_be_used_by_the_keyboard_alone(page: Shown) -> None:
 
 def test_it_works_under_a_prefix(browser: Any, tmp_path: Path) -> None:
     command = (*RESTAUTH, "serve", "--listen=127.0.0.1:0", "--url-prefix=/auth")
-    with Server.start(tmp_path, *command) as server:
+    with Server.start(tmp_path, *command, page="on") as server:
         value = {"username": NAME, "password": PASSWORD}
         assert server.request("POST", "/auth/api/users", value=value).status == 201
         assert server.get("/auth").status == 404
