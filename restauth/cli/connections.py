@@ -86,6 +86,7 @@ class Connection(HTTPChannel):
     task_class = AppTask
     error_task_class = RefusalTask
     must_not_wait = False
+    _is_writing = False
     server: "Any"
     requests: Any
 
@@ -120,7 +121,22 @@ class Connection(HTTPChannel):
 
     def writable(self) -> bool:
         """Whether there is something to do when the client can take bytes."""
+        if self._is_writing and self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return False
         return bool(super().writable()) or self._can_go_on
+
+    def write_soon(self, data: Any) -> int:
+        """Send from a thread of the app. Meanwhile the loop leaves the connection alone, unless the
+        thread waits for it: else it would turn without a pause, because the client can take bytes
+        and the thread has the lock, and would keep the interpreter lock from that thread."""
+        self._is_writing = True
+        try:
+            written: int = super().write_soon(data)
+        finally:
+            self._is_writing = False
+            if super().writable():
+                self.server.pull_trigger()
+        return written
 
     def handle_write(self) -> None:
         """Send, and go on with the next request when all is sent."""

@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from restauth.cli import connections
-from restauth.cli.connections import ANSWER_DURATION, MIN_WAIT, REQUEST_DURATION
+from restauth.cli.connections import ANSWER_DURATION, MIN_WAIT, REQUEST_DURATION, Connection
 from restauth.cli.server import LIMITS
 from restauth.web.http import MAX_BODY_LENGTH
 from tests.cli.site import Site, is_at_end, read
@@ -53,6 +53,26 @@ class Slow:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with Site.start(monkeypatch) as started:
         yield started
+
+
+def test_the_loop_leaves_a_connection_alone_while_a_thread_sends(
+    monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
+    """Else it would turn without a pause, and keep the interpreter lock from that thread."""
+    is_sending, may_send, send = Event(), Event(), Connection.send
+
+    def send_later(connection: Connection, data: bytes, **keywords: Any) -> Any:
+        is_sending.set()
+        assert may_send.wait(PATIENCE)
+        return send(connection, data, **keywords)
+
+    monkeypatch.setattr(Connection, "send", send_later)
+    client = site.connect(data=GET % b"end")
+    assert is_sending.wait(PATIENCE)
+    (connection,) = site.connections.list()
+    assert (connection.total_outbufs_len > 0, connection.writable()) == (True, False)
+    may_send.set()
+    site.receive(client, b"/end")
 
 
 # Deadlines
