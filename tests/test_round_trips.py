@@ -57,5 +57,6 @@ def test_the_round_trips_of_the_guide_are_those_that_are_made(
                     act()
                     cost = relay.round_trips - before
                     costs[words] = min(costs.get(words, cost), cost)
-    table = [row for row in rows(chapter("scaling", "PostgreSQL")) if row[1].isdigit()]
+    shown = rows(chapter("scaling", "PostgreSQL"))
+    table = [row for row in shown if len(row) == 2 and row[1].isdigit()]
     assert {words: int(number) for words, number in table} == costs

@@ -29,7 +29,7 @@ MAX_SESSIONS = 100  # live sessions of a user; the one used longest ago ends fir
 # The use of a token is noted only when so many other sessions of the user were used since: a
 # session that is in use is then never the first to go, and hardly any request writes.
 UNNOTED_SESSIONS = MAX_SESSIONS // 2
-PRUNED_AT_ONCE = 100  # expired sessions that one login removes: bounds the time of its write lock
+PRUNED_AT_ONCE = 25  # expired sessions that one login removes: bounds the time of its write lock
 LISTED_AT_ONCE = 1000
 # About 2 MB, beside one row for each account. The oldest rows go first, blocking ones last.
 MAX_FAILURES_ROWS = 10_000
