@@ -228,7 +228,7 @@ def is_address(text: str) -> bool:
 
 
 def _metrics(text: str) -> str:
-    if not text or (is_address(text) and _is_loopback(text.rpartition(":")[0].strip("[]"))):
+    if not text or (is_address(text) and is_local([text])):
         return text
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text) or not 32 <= len(text) <= 255:
         raise ValueError(

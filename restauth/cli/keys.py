@@ -8,6 +8,7 @@ from restauth.cli.output import print_table
 from restauth.core import rfc3339
 from restauth.core.keyring import ALGORITHMS, Key, KeyRing
 from restauth.services import build_keys
+from restauth.web import representations
 
 
 def add_commands(commands: Commands) -> None:
@@ -69,7 +70,7 @@ def _print_ring(ring: KeyRing, *, is_json: bool = False) -> None:
                 key.kid,
                 key.algorithm,
                 rfc3339.build(key.created_at),
-                None if key.retired_at is None else rfc3339.build(key.retired_at),
+                representations.time(key.retired_at),
                 _state(ring, key),
             )
             for key in ring.keys

@@ -230,8 +230,9 @@ class Accounts:
     def make_reset_code(self, account: Account, client: Client = OPERATOR) -> IssuedCode:
         """A code that sets a new password once, within an hour. Raises AccountLocked, and
         OwnAccount: an API key with the role would become the password."""
-        if client.operator_id == account.id:
-            raise OwnAccount("No operator makes a reset code for the own account: ask another one.")
+        _refuse_own(
+            account, client, "No operator makes a reset code for the own account: ask another one."
+        )
         if account.locked_at is not None:
             raise AccountLocked
         code = one_time_codes.generate()
@@ -378,9 +379,9 @@ def _known(account: Account | None) -> Account:
     return account
 
 
-def _refuse_own(account: Account, client: Client) -> None:
+def _refuse_own(account: Account, client: Client, detail: str | None = None) -> None:
     if client.operator_id == account.id:
-        raise OwnAccount
+        raise OwnAccount(detail)
 
 
 def _refuse_deleted(is_found: bool) -> None:

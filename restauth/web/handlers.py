@@ -14,7 +14,7 @@ from restauth.records import IssuedTokens
 from restauth.services import Services
 from restauth.web import exposition, representations
 from restauth.web.access import check_roles
-from restauth.web.http import Request, Response, json_response, member
+from restauth.web.http import Request, Response, json_response, member, optional_member
 from restauth.web.location import location
 
 # What stays as it is in a header: visible ASCII. Not the percent sign: with it, the name
@@ -116,8 +116,8 @@ def make_key(request: Request, services: Services) -> Response:
         request.verified_account(),
         member(body, "name", str),
         request.client,
-        roles=member(body, "roles", list) if "roles" in body else None,
-        expires_in=member(body, "expires_in", int) if "expires_in" in body else None,
+        roles=optional_member(body, "roles", list, None),
+        expires_in=optional_member(body, "expires_in", int, None),
     )
     where = location(request, f"/api/keys/{issued.key.id}", services.settings)
     shown = representations.key(issued.key)

@@ -35,6 +35,7 @@ MAX_SHOWN_LENGTH = 64  # characters of an unknown name; enough to see the mistak
 MAX_USER_AGENT_LENGTH = 200  # characters; enough for a user to recognise a device
 
 Member = TypeVar("Member", str, int, list[Any])
+Default = TypeVar("Default")
 
 _KINDS: Mapping[type, str] = {str: "a string", int: "an integer", list: "a list"}
 _UNPRINTABLE = re.compile("[^ -~]")
@@ -238,6 +239,13 @@ def member(body: Mapping[str, Any], name: str, kind: type[Member]) -> Member:
     if type(value) is not kind:
         raise MalformedRequest(f'"{name}" must be {_KINDS[kind]}.')
     return value
+
+
+def optional_member(
+    body: Mapping[str, Any], name: str, kind: type[Member], default: Default
+) -> Member | Default:
+    """As `member`; the default where there is no such member."""
+    return member(body, name, kind) if name in body else default
 
 
 def _refuse_others(given: Iterable[str], known: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from restauth.errors import MalformedRequest, NotFound, OwnAccount, UnknownUser
 from restauth.records import MAX_ID, Account
 from restauth.services import Services
 from restauth.web import representations
-from restauth.web.http import Request, Response, json_response, member
+from restauth.web.http import Request, Response, json_response, member, optional_member
 from restauth.web.location import location
 
 MAX_PAGE = 100  # users; also what a page has if its request does not say
@@ -75,7 +75,7 @@ def add_user(request: Request, services: Services) -> Response:
         member(body, "username", str),
         member(body, "password", str),
         request.operator,
-        roles=member(body, "roles", list) if "roles" in body else (),
+        roles=optional_member(body, "roles", list, ()),
     )
     where = location(request, f"/api/admin/users/{account.id}", services.settings)
     return json_response(201, representations.account(account), where)
@@ -135,8 +135,7 @@ def end_user_keys(request: Request, services: Services, account: Account) -> Res
 def make_reset_code(request: Request, services: Services, account: Account) -> Response:
     """POST /api/admin/users/{id}/reset-code: make a code with which the user sets a password."""
     issued = services.accounts.make_reset_code(account, request.operator)
-    shown = {"code": issued.code, "expires_at": rfc3339.build(issued.expires_at)}
-    return json_response(201, shown)
+    return _show_code(issued.code, issued.expires_at)
 
 
 def list_invitations(request: Request, services: Services) -> Response:
@@ -149,12 +148,11 @@ def invite_user(request: Request, services: Services) -> Response:
     """POST /api/admin/invitations: make a code with which one person registers."""
     body = request.closed_json("expires_in", "roles")
     code, invitation = services.invitations.make(
-        member(body, "roles", list) if "roles" in body else (),
-        member(body, "expires_in", int) if "expires_in" in body else INVITATION_DURATION,
+        optional_member(body, "roles", list, ()),
+        optional_member(body, "expires_in", int, INVITATION_DURATION),
         request.operator,
     )
-    shown = {"code": code, "expires_at": rfc3339.build(invitation.expires_at)}
-    return json_response(201, shown)
+    return _show_code(code, invitation.expires_at)
 
 
 def revoke_invitation(request: Request, services: Services) -> Response:
@@ -170,3 +168,8 @@ def delete_user(request: Request, services: Services, account: Account) -> Respo
     """DELETE /api/admin/users/{id}: delete the account and all that belongs to it."""
     services.accounts.delete(account, request.operator)
     return Response(204)
+
+
+def _show_code(code: str, expires_at: int) -> Response:
+    """The answer with a new code, which is shown this once."""
+    return json_response(201, {"code": code, "expires_at": rfc3339.build(expires_at)})
