@@ -52,8 +52,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "app": ("app", "paste", "testing", "__init__"),
     "cli": (
         "cli.output", "cli.command", "cli.tasks", "cli.connections", "cli.forwarded",
-        "cli.server", "cli.serve_options", "cli.serve", "cli.check", "cli.users",
-        "cli.keys", "cli.importer", "cli.docs", "cli.main", "__main__",
+        "cli.server", "cli.serve_options", "cli.notify", "cli.serve", "cli.check",
+        "cli.users", "cli.keys", "cli.importer", "cli.docs", "cli.main", "__main__",
     ),
 }  # fmt: skip
 ORDER = {name: place for place, name in enumerate(name for row in LAYERS.values() for name in row)}

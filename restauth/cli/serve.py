@@ -15,6 +15,7 @@ from restauth import __version__
 from restauth.app import Service
 from restauth.cli import server
 from restauth.cli.command import Arguments, Commands, add_command, load_settings
+from restauth.cli.notify import notify_ready
 from restauth.cli.output import remark, say
 from restauth.cli.serve_options import read_options
 from restauth.services import find_key_path, start_services
@@ -50,6 +51,7 @@ def _serve(arguments: Arguments) -> int:
         def start(addresses: list[str]) -> None:
             late.start(settings)
             _announce(settings, options, addresses)
+            notify_ready()
 
         # With PostgreSQL, nearly every request waits for the network.
         is_prompt = not is_postgres(settings.database)
