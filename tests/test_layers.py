@@ -28,9 +28,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "storage": (
         "storage.schema", "storage.engine", "storage.private_files", "storage.writer_queue",
-        "storage.sqlite_watch", "storage.sqlite_file", "storage.sqlite_restore",
-        "storage.sqlite", "storage.postgres_database", "storage.postgres", "storage.copying",
-        "storage.engines",
+        "storage.sqlite_memory", "storage.sqlite_watch", "storage.sqlite_file",
+        "storage.sqlite_restore", "storage.sqlite", "storage.postgres_database", "storage.postgres",
+        "storage.copying", "storage.engines",
         "storage.key_file", "storage.key_url",
         "storage.common_passwords", "storage.rest_auth_file", "storage.staging", "storage.store",
         "storage.log_file",

@@ -5,7 +5,7 @@ ends only when the target gives back what the source gave. The target has to be 
 replaced. Memory is bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from restauth.errors import UnusableStore
@@ -61,7 +61,7 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - constants
 
 
-def _pages(read: Execute, table: str) -> Iterator[list[Row]]:
+def _pages(read: Execute, table: str) -> Iterator[Sequence[Row]]:
     """All rows in the order of their keys, a page after the other."""
     keys, columns = TABLES[table]
     key = ", ".join(columns[:keys])

@@ -6,12 +6,12 @@ Every failure of the database has one name, `StoreUnavailable`. A failure that p
 transaction is run again never reaches the caller.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 Row = tuple[Any, ...]
-Execute = Callable[[str, Mapping[str, object]], list[Row]]
+Execute = Callable[[str, Mapping[str, object]], Sequence[Row]]
 Result = TypeVar("Result")
 Progress = Callable[[int], None]  # is called with how much is done so far
 
@@ -27,11 +27,12 @@ class Engine(Protocol):
     def identity(self) -> Hashable:
         """A value that is equal for two engines if and only if they are on one database."""
 
-    def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def read(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """Run one statement that changes nothing. It sees every transaction that was committed
-        before it began. Raises StoreUnavailable."""
+        before it began. Its rows depend on the tables and the parameters alone: the engine may know
+        them without asking the database. Raises StoreUnavailable."""
 
-    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def write(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """Run one statement as a transaction of its own. Raises StoreUnavailable."""
 
     def write_if_free(self, sql: str, parameters: Mapping[str, object]) -> None:
@@ -81,7 +82,7 @@ class CheckedWriter:
         self._engine = engine
         self._check = check
 
-    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def write(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """As the engine's."""
         return self.transaction(lambda execute: execute(sql, parameters))
 

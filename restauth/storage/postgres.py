@@ -13,7 +13,7 @@ import secrets
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -204,14 +204,14 @@ class PostgreSQL:
             self.close()
             raise postgres_database.unusable(url, error) from None
 
-    def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def read(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """As the contract says, in one round trip."""
         statement = _translate(sql)
         return self._run(
             self._readers, lambda connection: connection.execute(statement, parameters).fetchall()
         )
 
-    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def write(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """As the contract says."""
         return self.transaction(lambda execute: execute(sql, parameters))
 

@@ -11,7 +11,7 @@ import sqlite3
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from restauth.errors import StoreUnavailable, UnusableFile
 from restauth.gate import gate
 from restauth.storage import sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute, Progress, Result, Row
+from restauth.storage.sqlite_memory import MAX_ROWS, Answers, close_removed
 from restauth.storage.sqlite_watch import Opened, Watch
 from restauth.storage.writer_queue import WriterQueue
 
@@ -79,13 +80,25 @@ class SQLite:
         self._busy_since = self._last_busy = -math.inf  # when another process was seen to write
         _engines.add(self)
         self.identity = sqlite_file.prepare(self.path, self._connect, create=create)
+        self._answers = Answers()
         self._watch = Watch(self.path, self.identity[1:])
         self._next_look = self._next_trial = 0.0
         self._failure: str | None = None  # of the last trial
 
-    def read(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
-        """As the contract says. In WAL mode hardly anything keeps a reader waiting: a process that
-        has just crashed, or that closes the file as the last one."""
+    def read(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+        """As the contract says. It is not run when the database is as it was when it ran before."""
+        answers = self._answers.at(self._state())
+        question = (sql, *parameters.items())
+        rows = answers.get(question)
+        if rows is None:
+            rows = self._run(sql, parameters)
+            if len(rows) <= MAX_ROWS:
+                answers[question] = rows
+        return rows
+
+    def _run(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """In WAL mode hardly anything keeps a reader waiting: a process that has just crashed, or
+        that closes the file as the last one."""
         with self._reader() as connection:
             try:
                 return connection.execute(sql, parameters).fetchall()
@@ -99,7 +112,7 @@ class SQLite:
             finally:
                 connection.execute("PRAGMA busy_timeout = 0")
 
-    def write(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+    def write(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         """As the contract says."""
         return self.transaction(lambda execute: execute(sql, parameters))
 
@@ -206,6 +219,7 @@ class SQLite:
             with suppress(IndexError):  # other threads take from it too
                 while True:
                     pool.pop().close()
+        close_removed()
 
     def _try_to_write(self) -> str | None:
         """Why a write fails now: only a write finds a full disk, a quota or a broken disk. While
@@ -251,6 +265,19 @@ class SQLite:
             self._busy_since = now
         self._last_busy = now
         return now - self._busy_since
+
+    def _state(self) -> bytes | None:
+        """Of the database now, as an idle connection sees it. It is no other thread's meanwhile, so
+        it stays open."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return None
+        try:
+            self._look_once_a_second(connection)
+            return connection.opened.state()
+        finally:
+            self._idle.append(connection)
 
     def _reader(self) -> AbstractContextManager[_Connection]:
         return self._borrow(self._idle)

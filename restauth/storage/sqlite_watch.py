@@ -12,6 +12,7 @@ from threading import Lock
 from weakref import WeakValueDictionary, finalize
 
 from restauth.errors import StoreUnavailable
+from restauth.storage.sqlite_memory import WalIndex, open_index
 
 Identity = tuple[int, int]  # device and inode: what a file stays, whatever its name
 
@@ -50,6 +51,11 @@ class Opened:
 
     header: Header
     wal: Identity | None
+    index: WalIndex | None
+
+    def state(self) -> bytes | None:
+        """As that of the index."""
+        return self.index.state() if self.index else None
 
 
 class Watch:
@@ -57,7 +63,8 @@ class Watch:
 
     def __init__(self, path: Path, identity: Identity) -> None:
         self._path = str(path)
-        self._wal = os.path.realpath(path) + "-wal"  # SQLite too puts it beside the file itself
+        beside = os.path.realpath(path)  # SQLite too puts them beside the file itself
+        self._wal, self._index = f"{beside}-wal", f"{beside}-shm"
         self._identity = identity
 
     def look_at_name(self) -> None:
@@ -68,7 +75,7 @@ class Watch:
     def open(self, header: Header) -> Opened:
         """For a connection that has just read: so it has opened the WAL. Raises
         StoreUnavailable."""
-        opened = Opened(header, _identity_of(self._wal))
+        opened = Opened(header, _identity_of(self._wal), open_index(self._index))
         self.look(opened)
         return opened
 

@@ -5,7 +5,7 @@ in the SQL that SQLite and PostgreSQL share. A method is one transaction: what i
 writes cannot come apart. The store decides nothing; it says what it found. Times are epoch seconds.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict
@@ -1025,5 +1025,5 @@ def _roles(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _failures(rows: list[Row]) -> dict[tuple[str, str], FailureCount]:
+def _failures(rows: Sequence[Row]) -> dict[tuple[str, str], FailureCount]:
     return {(name, peer): FailureCount(*counts) for name, peer, *counts in rows}

@@ -125,10 +125,10 @@ def test_a_connection_under_way_keeps_the_header_open(
     assert closed == []
 
 
-def test_the_header_is_opened_once_and_closed_after_the_last_connection(
+def test_the_files_are_opened_once_and_closed_after_the_last_connection(
     path: Path, open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its descriptor costs the process its locks when it is closed."""
+    """A descriptor costs the process its locks on the file when it is closed."""
     opened = calls_of(monkeypatch, os, "open")
     closed = calls_of(monkeypatch, os, "close")
     first, second = open_sqlite(), open_sqlite()
@@ -138,7 +138,8 @@ def test_the_header_is_opened_once_and_closed_after_the_last_connection(
         add(engine.write, f"user{id(engine)}")
         names(engine.read)
     first.close()
-    assert (len(opened), closed) == (1, [])
+    assert [name for name, *_ in opened] == [str(path), f"{path}-shm"]
+    assert closed == []
     in_processes(1, write_and_close, path)
     assert path.with_name("restauth.db-wal").exists()  # ours is not the only use of it
     add(second.write, "late")

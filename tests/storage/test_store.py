@@ -1,7 +1,7 @@
 """The contract of the store: what each method finds, writes and refuses, on each engine."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -87,7 +87,7 @@ class FailsAt(Wrapper):
         def failing(execute: Execute) -> Result:
             before = iter(range(self.number))
 
-            def execute_or_fail(sql: str, parameters: Mapping[str, object]) -> list[Row]:
+            def execute_or_fail(sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
                 if next(before, None) is None:
                     raise InterruptedError
                 return execute(sql, parameters)
@@ -167,7 +167,7 @@ def counts(engine: Engine) -> dict[tuple[str, str], int]:
     return {(name, peer): count for name, peer, count in rows}
 
 
-def everything(engine: Engine) -> list[list[Row]]:
+def everything(engine: Engine) -> list[Sequence[Row]]:
     return [engine.read(f"SELECT * FROM {table} ORDER BY 1, 2", {}) for table in TABLES]
 
 
@@ -612,7 +612,7 @@ class StoreContract:
         writes: list[str] = []
         write = engine.write
 
-        def noted(sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        def noted(sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
             writes.append(sql)
             return write(sql, parameters)
 
