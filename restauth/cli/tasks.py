@@ -5,6 +5,7 @@ the server refuses before the app sees it is answered like a refusal of the app.
 event loop answers what needs no waiting, and never waits.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from wsgiref.types import WSGIEnvironment
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from restauth.gate import MUST_NOT_WAIT
+
+_log = logging.getLogger("restauth")
 
 # From a status and the headers of the request, by waitress's names (ORIGIN), to status line,
 # headers and body.
@@ -55,26 +58,64 @@ class LastTask(AppTask):
 class Dispatcher(ThreadedTaskDispatcher):
     """Where a request is answered. With `is_app_prompt` the app raises WouldWait as `restauth.gate`
     says: then the thread of the event loop tries first, because a change of threads costs more than
-    a token request. All else is for the other threads, also for an app that knows no such rule."""
+    a token request. All else is for the other threads, also for an app that knows no such rule.
+
+    A thread starts when a request finds no idle one: each takes memory, and few servers ever need
+    all of them."""
 
     def __init__(self, *, is_app_prompt: bool) -> None:
         super().__init__()
         self._is_app_prompt = is_app_prompt
         self._new: deque[Any] = deque()
+        self._limit = 0  # threads
+        self._is_remarked = False
+
+    def set_thread_count(self, count: int) -> None:
+        """Allow that many threads, of which the first one starts now; 0 ends all."""
+        self._limit = count
+        if not count:
+            super().set_thread_count(0)
+        elif not self.threads:
+            self._start_thread()
 
     def add_task(self, task: Any) -> None:
         """Take a connection whose request is complete."""
         if self._is_app_prompt:
             self._new.append(task)
         else:
-            super().add_task(task)
+            self._hand_over(task)
 
     def answer(self) -> None:
         """Answer what is new. For the thread of the loop, between two turns."""
         while self._new:
             connection = self._new.popleft()
             if not connection.answer_at_once():
-                super().add_task(connection)
+                self._hand_over(connection)
+
+    def _hand_over(self, task: Any) -> None:
+        """To a thread that is idle or is started now; else to the first one that is ready."""
+        with self.lock:
+            idle = len(self.threads) - self.active_count
+            is_short = len(self.queue) >= idle and len(self.threads) < self._limit
+        if is_short:
+            try:
+                self._start_thread()
+            except RuntimeError:
+                self._remark()
+        super().add_task(task)
+
+    def _start_thread(self) -> None:
+        """Raises RuntimeError when the system allows no more."""
+        with self.lock:  # which the thread takes first
+            number = len(self.threads)
+            self.start_new_thread(self.handler_thread, number)
+            self.threads.add(number)
+            self.active_count += 1
+
+    def _remark(self) -> None:
+        if not self._is_remarked:
+            self._is_remarked = True
+            _log.warning("%d threads run: the system allows no more", len(self.threads))
 
 
 class RefusalTask(ErrorTask):

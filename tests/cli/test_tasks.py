@@ -1,8 +1,8 @@
 """What the app gets from the server, and what the client gets of its response."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from threading import current_thread, main_thread
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Event, current_thread, main_thread, stack_size
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
@@ -11,6 +11,7 @@ from restauth.cli.server import LIMITS
 from restauth.cli.tasks import LastTask
 from restauth.gate import MUST_NOT_WAIT, WouldWait
 from tests.cli.site import Site, is_at_end
+from tests.processes import PATIENCE
 
 HOST = b"Host: localhost\r\n"
 HEADER_LIMIT = LIMITS["max_request_header_size"]
@@ -76,6 +77,66 @@ def test_pipelined_requests_are_answered_in_their_order(monkeypatch: pytest.Monk
             received += site.receive(client, b"\n")
         words = [line for line in received.split(b"\n") if line in (b"loop", b"other")]
         assert words == [b"other", b"loop", b"other", b"loop", b"loop"]
+
+
+# The number of threads
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Event]]:
+    """Two threads at most; each request for `/held` is answered after the event."""
+    event = Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/held":
+            assert event.wait(PATIENCE)
+        return describe(environ, start_response)
+
+    with Site.start(monkeypatch, app, threads=2) as started:
+        yield started, event
+        event.set()
+
+
+@pytest.fixture
+def no_more_threads() -> Iterator[Callable[[], object]]:
+    """From its call on, the system starts none: no memory is large enough for the stack."""
+    usual = stack_size()
+    yield lambda: stack_size(1 << 46)
+    stack_size(usual)
+
+
+GET = b"GET /%s HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+def test_a_thread_starts_when_a_request_finds_none_idle(held: tuple[Site, Event]) -> None:
+    site, event = held
+    threads = site.dispatcher.threads
+    assert len(threads) == 1
+    for _ in range(3):
+        site.turn_until(lambda: not site.dispatcher.active_count)
+        assert ask(site, GET % b"now").endswith(b'["", "/now"]\n')
+    assert len(threads) == 1
+    clients = [site.connect(data=GET % b"held") for _ in range(3)]
+    assert len(threads) == 2
+    event.set()
+    for client in clients:
+        assert site.receive(client, b"\n").endswith(b'["", "/held"]\n')
+    assert len(threads) == 2
+
+
+def test_with_fewer_threads_than_allowed_all_are_answered(
+    held: tuple[Site, Event],
+    no_more_threads: Callable[[], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, event = held
+    no_more_threads()
+    clients = [site.connect(data=GET % b"held") for _ in range(3)]
+    event.set()
+    for client in clients:
+        assert site.receive(client, b"\n").endswith(b'["", "/held"]\n')
+    remarks = [each.getMessage() for each in caplog.records if each.name == "restauth"]
+    assert remarks == ["1 threads run: the system allows no more"]
 
 
 # The path
