@@ -17,7 +17,7 @@ from restauth.gate import MUST_NOT_WAIT, gate
 from restauth.services import Services
 from restauth.web import cors, problems
 from restauth.web.access import Access, check_route
-from restauth.web.http import Response, parse_request, send
+from restauth.web.http import Request, Response, parse_path, send
 from restauth.web.identity import identify, remove_identity, scheme_of
 from restauth.web.router import METHODS, Route, Router
 from restauth.web.routes import routes
@@ -78,12 +78,12 @@ class App:
         return response.with_headers(*cors.allow(environ, self._origins))
 
     def _answer(self, environ: WSGIEnvironment, scheme: str) -> Response:
-        request = parse_request(environ)
-        if request.method == "OPTIONS" and (methods := self._router.allowed(request.path)):
+        path, method = parse_path(environ), environ["REQUEST_METHOD"]
+        if method == "OPTIONS" and (methods := self._router.allowed(path)):
             allow = ("Allow", ", ".join(methods))
             return Response(204, headers=(allow, *cors.preflight(environ, self._origins, methods)))
-        route, parameters = self._router.match(request.method, request.path)
-        if self._require_https and request.scheme != "https" and not route.is_open:
+        route, parameters = self._router.match(method, path)
+        if self._require_https and environ["wsgi.url_scheme"] != "https" and not route.is_open:
             raise HttpsRequired  # and no challenge: the client would send the password in clear
         caller = None
         if route.access is Access.SCRAPER:
@@ -99,7 +99,7 @@ class App:
                     return problems.throttled_for_proxies()
                 raise
             caller = check_route(route.access, found, self._admin_role)
-        return route.handler(request.routed(parameters, caller), self._services)
+        return route.handler(Request(environ, parameters, caller), self._services)
 
     def _is_scraper(self, environ: WSGIEnvironment, scheme: str) -> bool:
         """Whether the secret of the setting is presented; compared in constant time."""

@@ -103,19 +103,22 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` is decoded, and relative to the mount point. `host` is the Host header or
-    None. `parameters` are the {name} parts of the path."""
+    """One request, for its handler. `parameters` are the {name} parts of the path, `caller` is who
+    sent it."""
 
     environ: WSGIEnvironment = field(repr=False)
-    method: str
-    path: str
-    host: str | None
     parameters: tuple[str, ...] = ()
     caller: Caller | None = None
 
-    def routed(self, parameters: tuple[str, ...], caller: Caller | None) -> "Request":
-        """The same request, now that its route and its caller are known."""
-        return Request(self.environ, self.method, self.path, self.host, parameters, caller)
+    @property
+    def method(self) -> str:
+        """As it was sent: methods have one spelling."""
+        return str(self.environ["REQUEST_METHOD"])
+
+    @property
+    def host(self) -> str | None:
+        """The Host header."""
+        return self.environ.get("HTTP_HOST")
 
     @property
     def prefix(self) -> str:
@@ -255,8 +258,8 @@ def _refuse_others(given: Iterable[str], known: Iterable[str]) -> None:
         raise MalformedRequest(f'"{name}" is not known here. These names are: {names}.')
 
 
-def parse_request(environ: WSGIEnvironment) -> Request:
-    """The request line and the Host header, checked. The body is not read yet.
+def parse_path(environ: WSGIEnvironment) -> str:
+    """The path, decoded, and relative to the mount point; the Host header is checked before.
 
     Raises NotFound when the path is not UTF-8, or the mount point does not follow PEP 3333;
     MalformedRequest for an invalid Host (RFC 9112 section 3.2).
@@ -269,7 +272,7 @@ def parse_request(environ: WSGIEnvironment) -> Request:
         str(environ.get("SCRIPT_NAME", "")).encode("latin-1")  # checked before anything is done
     except UnicodeError:
         raise NotFound from None
-    return Request(environ, str(environ["REQUEST_METHOD"]), path, host)
+    return path
 
 
 def client_of(environ: WSGIEnvironment) -> Client:

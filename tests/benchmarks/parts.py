@@ -44,11 +44,11 @@ def parts(services: Services) -> dict[str, Callable[[], object]]:
     claims = tokens.verify(token, identification.find_key, now)
     kid, _ = _parse_header(token.partition(".")[0])
     caller = identify(environ, "bearer", identification.identify, require_https=False)
-    request = http.parse_request(environ).routed((), caller)
+    request = http.Request(environ, (), caller)
     response = handlers.greet(request, services)
     return {
         "the whole request": lambda: app(dict(environ), start_response),
-        "read path and Host": lambda: http.parse_request(environ),
+        "read path and Host": lambda: http.parse_path(environ),
         "identify the caller": lambda: identify(
             environ, "bearer", identification.identify, require_https=False
         ),

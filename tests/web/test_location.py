@@ -10,8 +10,7 @@ import webtest
 from hypothesis import strategies as st
 
 from restauth import settings
-from restauth.errors import MalformedRequest
-from restauth.web.http import parse_request
+from restauth.web.http import Request
 from restauth.web.location import location
 from tests.web.conftest import total
 
@@ -20,7 +19,7 @@ PATH = "/api/users/7"
 
 def located(environ: dict[str, Any], **keywords: object) -> str:
     """The Location of PATH for a request with this environ, under these settings."""
-    request = parse_request(webtest.TestRequest.blank("/", environ).environ)
+    request = Request(webtest.TestRequest.blank("/", environ).environ)
     name, value = location(request, PATH, settings.load({}, keywords))
     assert name == "Location"
     return value
@@ -64,7 +63,7 @@ def test_a_host_in_another_header_is_not_looked_at(name: str) -> None:
 def test_a_request_without_host_gets_a_path() -> None:
     environ = webtest.TestRequest.blank("/").environ
     del environ["HTTP_HOST"]
-    assert location(parse_request(environ), PATH, settings.load({})) == ("Location", PATH)
+    assert location(Request(environ), PATH, settings.load({})) == ("Location", PATH)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +120,6 @@ def test_the_mount_point_is_part_of_it(script_name: str, prefix: str) -> None:
     host=st.from_regex(r"[a-z0-9.\[\]-]{0,12}(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{0,6})?")
 )
 def test_a_location_never_leads_away_from_the_loopback(host: str) -> None:
-    try:
-        where = urlsplit(located({"HTTP_HOST": host}))
-    except MalformedRequest:
-        return
+    where = urlsplit(located({"HTTP_HOST": host}))
     assert where.path == PATH
     assert where.hostname in (None, "localhost") or ip_address(where.hostname).is_loopback
