@@ -2,13 +2,16 @@
 
 Rule: only the order, no threads. The networks take turns, and within a network the names: next is
 the one whose last turn is longest ago, or that has had none. So a guess costs its network and its
-name their turn, and a flood waits behind itself. Among equals the last to come is next, whose
-client is the least likely to have given up, but each third turn is for the first to come. Whether a
-name exists plays no part.
+name their turn, and a flood waits behind itself. Whether a name exists plays no part.
+
+Among equals the last to come has the best chance, because its client is the least likely to have
+given up: two of three; the one before it has two of three of what is left, and so on. So a login in
+the middle of a flood of its own network is soon next, also when a guess came after it.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from random import random
 from typing import Generic, Protocol, TypeVar
 
 from restauth.core.recent import Recent
@@ -16,7 +19,7 @@ from restauth.core.recent import Recent
 # Networks and names whose last turn is remembered. It is few on purpose: after so many turns of
 # others, one that mistyped its password counts as new again.
 MAX_REMEMBERED = 512
-TURN_OF_OLDEST = 3  # one of so many turns
+CHANCE = 2 / 3  # of the last to come among equals
 
 
 class Waiting(Protocol):
@@ -37,10 +40,11 @@ Item = TypeVar("Item", bound=Waiting)
 class FairQueue(Generic[Item]):
     """Not for several threads at once: the caller has a lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, random: Callable[[], float] = random) -> None:
         self._waiting: list[Item] = []  # in the order in which they came
         self._last_turns: Recent[tuple[str, ...], int] = Recent(MAX_REMEMBERED)
         self._turns = 0
+        self._random = random
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -62,12 +66,18 @@ class FairQueue(Generic[Item]):
         ready = self.select(is_ready)
         if not ready:
             return None
-        if self._turns % TURN_OF_OLDEST:
-            ready.reverse()  # `min` gives the first of equals
-        item = min(ready, key=lambda each: tuple(map(self._last_turn, _subjects(each))))
+        turns = [tuple(map(self._last_turn, _subjects(each))) for each in ready]
+        next_turn = min(turns)
+        equals = [each for each, turn in zip(ready, turns, strict=True) if turn == next_turn]
+        item = self._choose(equals)
         self.remove(item)
         self._note_turn(item)
         return item
+
+    def _choose(self, equals: list[Item]) -> Item:
+        while len(equals) > 1 and self._random() >= CHANCE:
+            equals.pop()
+        return equals[-1]
 
     def find_last(self) -> Item:
         """The one that would come last: the last of the name that waits most often, of the network

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.flood [SECONDS] [GUESSERS]
 
 Rule: each guesser sends ever new names, without a pause, on a connection that it keeps. One client
-asks with a token. Another one logs in, each time as another user: so no password was verified
-before. Both do the same before the flood.
+asks with a token, without a pause. Another one logs in, each time as another user, so no password
+was verified before; and each time after a pause of up to a second, as people do. Both do the same
+before the flood.
 """
 
 import multiprocessing
@@ -17,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from random import random
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ from tests.conftest import basic, bearer
 from tests.processes import Server, receive, send
 
 COMMAND = (sys.executable, "-m", "restauth", "serve", "--listen", "127.0.0.1:0")
-MAX_LOGINS = 10  # in a second: a hash takes a fifth of it and more
+MAX_LOGINS = 3  # in a second: they pause for half of it, and a hash takes a fifth and more
 
 
 def guess(address: str, guessers: int, stop: Any, results: Any) -> None:
@@ -54,13 +56,17 @@ def guess(address: str, guessers: int, stop: Any, results: Any) -> None:
 
 
 def ask_again(
-    server: Server, path: str, credentials: Iterator[dict[str, str]], seconds: float
+    server: Server, path: str, credentials: Iterator[dict[str, str]], seconds: float, pause: float
 ) -> tuple[list[float], Counter[int]]:
-    """Ask without a pause: the milliseconds of each answer, and the statuses."""
+    """Ask after pauses of up to so many seconds: the milliseconds of each answer, and the
+    statuses."""
     times, statuses = [], Counter[int]()
     with closing(server.connect()) as connection:
         end = perf_counter() + seconds
-        while (began := perf_counter()) < end:
+        while perf_counter() < end:
+            if pause:
+                sleep(random() * pause)
+            began = perf_counter()
             send(connection, "GET", path, next(credentials))
             statuses[receive(connection).status] += 1
             times.append((perf_counter() - began) * 1000)
@@ -71,8 +77,8 @@ def measure(server: Server, token: str, users: Iterator[dict[str, str]], seconds
     """Print what the two clients met."""
     tokens = iter(lambda: bearer(token), None)
     with ThreadPoolExecutor() as threads:
-        asked = threads.submit(ask_again, server, PATH, tokens, seconds)
-        logged_in = threads.submit(ask_again, server, "/api/token", users, seconds)
+        asked = threads.submit(ask_again, server, PATH, tokens, seconds, 0)
+        logged_in = threads.submit(ask_again, server, "/api/token", users, seconds, 1)
         for name, work in (("token requests", asked), ("logins", logged_in)):
             times, statuses = work.result()
             print(
