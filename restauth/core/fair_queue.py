@@ -4,14 +4,14 @@ Rule: only the order, no threads. The networks take turns, and within a network 
 the one whose last turn is longest ago, or that has had none. So a guess costs its network and its
 name their turn, and a flood waits behind itself. Whether a name exists plays no part.
 
-Among equals the last to come has the best chance, because its client is the least likely to have
-given up: two of three; the one before it has two of three of what is left, and so on. So a login in
-the middle of a flood of its own network is soon next, also when a guess came after it.
+Among equals it is one of the two that came last, by chance: their clients are the least likely to
+have given up. A flood of guesses asks again as soon as it is answered, so it only ever takes turns
+with itself, and a login of the same network that comes between two guesses is next, or soon is.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from random import random
+from secrets import choice
 from typing import Generic, Protocol, TypeVar
 
 from restauth.core.recent import Recent
@@ -19,7 +19,6 @@ from restauth.core.recent import Recent
 # Networks and names whose last turn is remembered. It is few on purpose: after so many turns of
 # others, one that mistyped its password counts as new again.
 MAX_REMEMBERED = 512
-CHANCE = 2 / 3  # of the last to come among equals
 
 
 class Waiting(Protocol):
@@ -40,11 +39,10 @@ Item = TypeVar("Item", bound=Waiting)
 class FairQueue(Generic[Item]):
     """Not for several threads at once: the caller has a lock."""
 
-    def __init__(self, random: Callable[[], float] = random) -> None:
+    def __init__(self) -> None:
         self._waiting: list[Item] = []  # in the order in which they came
         self._last_turns: Recent[tuple[str, ...], int] = Recent(MAX_REMEMBERED)
         self._turns = 0
-        self._random = random
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -69,15 +67,10 @@ class FairQueue(Generic[Item]):
         turns = [tuple(map(self._last_turn, _subjects(each))) for each in ready]
         next_turn = min(turns)
         equals = [each for each, turn in zip(ready, turns, strict=True) if turn == next_turn]
-        item = self._choose(equals)
+        item = choice(equals[-2:])
         self.remove(item)
         self._note_turn(item)
         return item
-
-    def _choose(self, equals: list[Item]) -> Item:
-        while len(equals) > 1 and self._random() >= CHANCE:
-            equals.pop()
-        return equals[-1]
 
     def find_last(self) -> Item:
         """The one that would come last: the last of the name that waits most often, of the network

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from tests.benchmarks.__main__ import free_port, wait_until_up
+from tests.benchmarks.__main__ import ROOT, free_port, wait_until_up
 from tests.benchmarks.load import put_load
 from tests.benchmarks.table import FEW
 from tests.processes import Server
@@ -24,14 +24,15 @@ COUNTS = 1000  # which take about as long as a token request
 LINE = (sys.executable, "-m", "granian", "--interface", "wsgi", "--blocking-threads")
 RESTAUTH = ("--factory", "restauth:create_app")
 COUNTING = ("tests.benchmarks.granian:count",)
+HERE = ("env", f"PYTHONPATH={ROOT}")
 ONE_CORE = ("taskset", "-c", "0")
 VARIANTS = {
-    "restauth, 80 threads": ((), "80", RESTAUTH),
-    "restauth, 1 thread": ((), "1", RESTAUTH),
-    "restauth, 80 threads on one core": (ONE_CORE, "80", RESTAUTH),
-    "counting, 80 threads": ((), "80", COUNTING),
-    "counting, 1 thread": ((), "1", COUNTING),
-    "counting, 80 threads on one core": (ONE_CORE, "80", COUNTING),
+    "restauth, 80 threads": (HERE, "80", RESTAUTH),
+    "restauth, 1 thread": (HERE, "1", RESTAUTH),
+    "restauth, 80 threads on one core": ((*HERE, *ONE_CORE), "80", RESTAUTH),
+    "counting, 80 threads": (HERE, "80", COUNTING),
+    "counting, 1 thread": (HERE, "1", COUNTING),
+    "counting, 80 threads on one core": ((*HERE, *ONE_CORE), "80", COUNTING),
 }
 
 

@@ -76,8 +76,10 @@ class Side:
 
     def measure(self) -> None:
         """One round."""
-        for kind, prepared in self.prepared().items():
-            requests = [next(prepared) for _ in range(REQUESTS[kind])]
+        prepared = self.prepared()
+        for kind, number in REQUESTS.items():
+            requests = [next(prepared[kind]) for _ in range(number)]
+            next(prepared["registration"])()  # a write: what was read before is not remembered
             began = perf_counter()
             for send in requests:
                 send()
