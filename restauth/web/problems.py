@@ -7,6 +7,7 @@ refusal without a row.
 import logging
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from restauth import errors
@@ -103,6 +104,7 @@ def internal_error(incident: str) -> Response:
     return _problem(500, "Internal error", INTERNAL_ERROR, f"Incident {incident}.")
 
 
+@lru_cache(maxsize=64)  # under a flood of refusals, nearly all of them are one document
 def _problem(
     status: int, title: str, code: str, detail: str, *headers: tuple[str, str]
 ) -> Response:
