@@ -74,11 +74,18 @@ def find_write_fault(path: Path) -> str | None:
     real = Path(os.path.realpath(path))
     beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
     for each in (path, *beside, real.parent):
-        is_writable = can_access(each, os.W_OK)
-        # In this order: the files beside it go when the last connection of another process goes.
-        if not is_writable and each.exists():
+        before = _inode_of(each)
+        # The files beside it come with the first connection and go with the last one.
+        if not can_access(each, os.W_OK) and before is not None and _inode_of(each) == before:
             return f"The database {path} cannot be used: {each} is read-only for this user."
     return None
+
+
+def _inode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _find_link_fault(path: Path) -> str | None:

@@ -187,23 +187,30 @@ def test_what_cannot_be_read_is_told_with_the_next_step(
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
-def test_a_file_that_goes_while_it_is_looked_at_is_no_fault(
-    made: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+@pytest.mark.parametrize("is_new", [False, True], ids=["goes", "comes"])
+def test_a_file_that_goes_or_comes_while_it_is_looked_at_is_no_fault(
+    made: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, is_new: bool
 ) -> None:
-    """When another process closes its last connection."""
+    """When another process closes its last connection, or opens its first one."""
     beside = made.with_name(made.name + suffix)
-    beside.touch()
+    if not is_new:
+        beside.touch()
     access = os.access
 
-    def access_late(path: Path, mode: int, **keywords: bool) -> bool:
-        if path == beside:
+    def access_meanwhile(path: Path, mode: int, **keywords: bool) -> bool:
+        if path != beside:
+            return access(path, mode, **keywords)
+        if not is_new:
             beside.unlink()
-        return access(path, mode, **keywords)
+        is_writable = access(path, mode, **keywords)
+        if is_new:
+            beside.touch()
+        return is_writable
 
-    monkeypatch.setattr(os, "access", access_late)
-    monkeypatch.setattr(os, "supports_effective_ids", {access_late})
+    monkeypatch.setattr(os, "access", access_meanwhile)
+    monkeypatch.setattr(os, "supports_effective_ids", {access_meanwhile})
     assert sqlite_file.find_write_fault(made) is None
-    assert not beside.exists()
+    assert beside.exists() is is_new
 
 
 @pytest.mark.parametrize("create", [True, False])
