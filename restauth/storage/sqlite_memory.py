@@ -10,13 +10,14 @@ at them takes no statement, no system call and no change of threads.
 import os
 import sys
 from collections.abc import Hashable
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from threading import Lock
 from weakref import finalize
 
 from restauth.storage.engine import Row
 
-MAX_ANSWERS = 500  # some 300 KiB
+MAX_ANSWERS = 500  # some 400 KiB
 MAX_ROWS = 3  # of an answer that is kept: one row, or the failures of a name and a network
 
 _SIZE = 48  # bytes of the header, which stands there twice
@@ -35,7 +36,7 @@ class WalIndex:
         self._descriptor = descriptor
         finalize(self, os.close, descriptor)
         self._memory: mmap | bytes = b""
-        if os.fstat(descriptor).st_size >= 2 * _SIZE:
+        with suppress(OSError, ValueError):  # too short, or no memory is left
             self._memory = mmap(descriptor, 2 * _SIZE, access=ACCESS_READ)
 
     def state(self) -> bytes | None:
