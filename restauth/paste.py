@@ -15,8 +15,6 @@ from restauth.errors import InvalidSetting
 from restauth.settings import SettingsKeywords
 from restauth.web.app import App
 
-_GUARD_WORDS = ("exempt", "required", "role", "stateless")  # of the guard, and not settings
-
 
 def main(global_settings: Mapping[str, str], /, **lines: str) -> App:
     """`use = egg:restauth-wsgi`; the other lines are settings. Raises as `create_app`."""
@@ -30,8 +28,10 @@ def auth(
 ) -> AuthMiddleware:
     """`use = egg:restauth-wsgi#auth`; the other lines are settings and the words of the guard.
     Raises as `AuthMiddleware`."""
-    _refuse_hidden(global_settings, (*settings.NAMES, *_GUARD_WORDS))
-    _refuse_unknown({name: text for name, text in lines.items() if name not in _GUARD_WORDS})
+    _refuse_hidden(global_settings, (*settings.NAMES, *settings.GUARD_WORDS))
+    _refuse_unknown(
+        {name: text for name, text in lines.items() if name not in settings.GUARD_WORDS}
+    )
     return AuthMiddleware(app, **cast("dict[str, Any]", lines))
 
 

@@ -31,7 +31,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])(?::([1-9][0-9]{0,4
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _FILES = ("database", "key_file", "audit_log")  # settings that take a Path too
 
-_GUARD_WORDS = ("exempt", "required", "role", "stateless")  # of `AuthMiddleware`: mistyped too
+GUARD_WORDS = ("exempt", "required", "role", "stateless")  # of `AuthMiddleware`, and no settings
 _KINDS: Mapping[type, str] = {bool: "a bool", int: "a whole number", tuple: "a list of texts"}
 
 # What Kubernetes sets in a pod for each Service whose name begins with `restauth`: the variables
@@ -565,7 +565,7 @@ def _as_text(name: str, value: object) -> str:
     """A keyword as the text that the environment would have, so that both have one parser."""
     defaults: dict[str, object] = {setting.name: setting.default for setting in fields(Settings)}
     if name not in defaults:
-        raise _unknown(name, (*defaults, *_GUARD_WORDS))
+        raise _unknown(name, (*defaults, *GUARD_WORDS))
     match defaults[name], value:
         case _, str():
             return value
