@@ -20,6 +20,7 @@ def notify_ready() -> None:
     address = f"\0{name[1:]}" if name.startswith("@") else name
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.settimeout(1)  # it may read nothing any more
             manager.sendto(b"READY=1", address)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

@@ -4,9 +4,10 @@ Rule: only the order, no threads. The networks take turns, and within a network 
 the one whose last turn is longest ago, or that has had none. So a guess costs its network and its
 name their turn, and a flood waits behind itself. Whether a name exists plays no part.
 
-Among equals it is one of the two that came last, by chance: their clients are the least likely to
-have given up. A flood of guesses asks again as soon as it is answered, so it only ever takes turns
-with itself, and a login of the same network that comes between two guesses is next, or soon is.
+Among equals the first to come is next. When they are many, it is one of the two that came last, by
+chance: their clients are the least likely to have given up. A flood of guesses asks again as soon
+as it is answered, so it only takes turns with itself, and a login of the same network that comes
+between two guesses is next, or soon is.
 """
 
 from collections import Counter
@@ -19,6 +20,9 @@ from restauth.core.recent import Recent
 # Networks and names whose last turn is remembered. It is few on purpose: after so many turns of
 # others, one that mistyped its password counts as new again.
 MAX_REMEMBERED = 512
+# Equals that are served in the order in which they came. With one hash in a third of a second, the
+# last of them waits for five seconds.
+MAX_IN_ORDER = 16
 
 
 class Waiting(Protocol):
@@ -67,7 +71,7 @@ class FairQueue(Generic[Item]):
         turns = [tuple(map(self._last_turn, _subjects(each))) for each in ready]
         next_turn = min(turns)
         equals = [each for each, turn in zip(ready, turns, strict=True) if turn == next_turn]
-        item = choice(equals[-2:])
+        item = equals[0] if len(equals) <= MAX_IN_ORDER else choice(equals[-2:])
         self.remove(item)
         self._note_turn(item)
         return item

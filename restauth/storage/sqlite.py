@@ -19,7 +19,7 @@ from restauth.errors import StoreUnavailable, UnusableFile
 from restauth.gate import gate
 from restauth.storage import sqlite_file
 from restauth.storage.engine import MAX_WRITERS, Execute, Progress, Result, Row
-from restauth.storage.sqlite_memory import MAX_ROWS, Answers, close_removed
+from restauth.storage.sqlite_memory import MAX_ROWS, Answers
 from restauth.storage.sqlite_watch import Opened, Watch
 from restauth.storage.writer_queue import WriterQueue
 
@@ -219,7 +219,6 @@ class SQLite:
             with suppress(IndexError):  # other threads take from it too
                 while True:
                     pool.pop().close()
-        close_removed()
 
     def _try_to_write(self) -> str | None:
         """Why a write fails now: only a write finds a full disk, a quota or a broken disk. While

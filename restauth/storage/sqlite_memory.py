@@ -12,8 +12,6 @@ import sys
 from collections.abc import Hashable
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
-from threading import Lock
-from weakref import finalize
 
 from restauth.storage.engine import Row
 
@@ -22,31 +20,29 @@ MAX_ROWS = 3  # of an answer that is kept: one row, or the failures of a name an
 
 _SIZE = 48  # bytes of the header, which stands there twice
 _VERSION = (3_007_000).to_bytes(4, sys.byteorder)
+_SALTS = slice(32, 40)  # random, and new in each WAL
+_NO_SALTS = bytes(8)
 
 
 class WalIndex:
-    """The WAL-index of an open database: the file beside it whose name ends with `-shm`.
-
-    It stays open until the file is removed, which SQLite does when the last connection of all
-    processes is closed. To close it before would end the locks of this process on it
-    (https://sqlite.org/howtocorrupt.html section 2.2).
-    """
+    """The WAL-index of an open database, by a descriptor of its file, whose name ends with `-shm`.
+    Who has opened the descriptor closes it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        finalize(self, os.close, descriptor)
         self._memory: mmap | bytes = b""
         with suppress(OSError, ValueError):  # too short, or no memory is left
             self._memory = mmap(descriptor, 2 * _SIZE, access=ACCESS_READ)
 
     def state(self) -> bytes | None:
         """It is equal only while no transaction was committed. None where it cannot be told: a
-        commit is being written (first the second header, then the first), or the form is not the
-        one that we know."""
+        commit is being written (first the second header, then the first); the form is not the one
+        that we know; or the WAL was empty when SQLite built the index, which says nothing of what
+        was written before."""
         headers = self._memory[: 2 * _SIZE]
         first = headers[:_SIZE]
         is_whole = first == headers[_SIZE:] and first[:4] == _VERSION
-        return first if is_whole else None
+        return first if is_whole and first[_SALTS] != _NO_SALTS else None
 
     def is_of(self, name: str) -> bool:
         """Whether the file has that name now."""
@@ -54,35 +50,6 @@ class WalIndex:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(name))
         except OSError:
             return False
-
-    def is_removed(self) -> bool:
-        """Whether the file has no name any more."""
-        return not os.fstat(self._descriptor).st_nlink
-
-
-_open: list[WalIndex] = []
-_lock = Lock()
-
-
-def open_index(name: str) -> WalIndex | None:
-    """For a connection that has just read, so that the file is there. None where it is not: on a
-    system that keeps the WAL-index elsewhere."""
-    with _lock:
-        for index in _open:
-            if index.is_of(name):
-                return index
-        try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:
-            return None
-        _open.append(WalIndex(descriptor))
-        return _open[-1]
-
-
-def close_removed() -> None:
-    """Close those whose file was removed, once no connection has them."""
-    with _lock:
-        _open[:] = [each for each in _open if not each.is_removed()]
 
 
 class Answers:

@@ -6,13 +6,14 @@ acknowledged. No look reads the tables.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary, finalize
 
 from restauth.errors import StoreUnavailable
-from restauth.storage.sqlite_memory import WalIndex, open_index
+from restauth.storage.sqlite_memory import WalIndex
 
 Identity = tuple[int, int]  # device and inode: what a file stays, whatever its name
 
@@ -22,16 +23,34 @@ _WAL_MODE = b"\2\2"  # a copy made by `restauth backup` or by VACUUM INTO is not
 
 class Header:
     """The first 100 bytes of the file (https://sqlite.org/fileformat.html section 1.3), as they are
-    on the disk, without what stands in the WAL.
+    on the disk, without what stands in the WAL; and the WAL-index.
 
-    The file is opened once by a process, and stays open as long as one of its connections: closing
-    it costs the process its locks on the file (https://sqlite.org/howtocorrupt.html section 2.2).
+    Both files are opened once by a process, and stay open as long as one of its connections:
+    closing them costs the process its locks on them
+    (https://sqlite.org/howtocorrupt.html section 2.2).
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        finalize(self, os.close, self._descriptor)
+        self._descriptor = self._open(path)
         self._newest = b""
+        self._index: WalIndex | None = None
+
+    def _open(self, path: str) -> int:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # Not at the exit of the interpreter: threads may be in transactions then.
+        finalize(self, os.close, descriptor).atexit = False
+        return descriptor
+
+    def index(self, path: str) -> WalIndex | None:
+        """The WAL-index at `path`, for a connection that has just read, so that it is there. All
+        connections of a process have one, as long as one of them is open. None where this is not
+        sure, or the file cannot be opened."""
+        with _headers_lock:
+            if self._index is None:
+                with suppress(OSError):
+                    self._index = WalIndex(self._open(path))
+            index = self._index
+        return index if index and index.is_of(path) else None
 
     def is_plausible(self) -> bool:
         """Whether it can follow the header that was seen last. Its change counter never goes back,
@@ -75,7 +94,7 @@ class Watch:
     def open(self, header: Header) -> Opened:
         """For a connection that has just read: so it has opened the WAL. Raises
         StoreUnavailable."""
-        opened = Opened(header, _identity_of(self._wal), open_index(self._index))
+        opened = Opened(header, _identity_of(self._wal), header.index(self._index))
         self.look(opened)
         return opened
 
@@ -105,6 +124,12 @@ class Watch:
 
 _headers: "WeakValueDictionary[Identity, Header]" = WeakValueDictionary()
 _headers_lock = Lock()
+# No thread of the child could release it.
+os.register_at_fork(
+    before=_headers_lock.acquire,
+    after_in_parent=_headers_lock.release,
+    after_in_child=_headers_lock.release,
+)
 
 
 def _identity_of(name: str) -> Identity | None:

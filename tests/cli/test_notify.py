@@ -2,7 +2,7 @@
 
 import re
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -36,3 +36,19 @@ def test_a_service_manager_that_cannot_be_told_is_one_remark(
     assert remark == (
         f"restauth: the service manager was not told that the server is ready: {name}: {reason}"
     )
+
+
+def test_a_service_manager_that_reads_nothing_does_not_hold_the_server_up(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(directory)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind("manager")
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as other:
+            other.setblocking(False)
+            with suppress(OSError):  # until its queue is full
+                while True:
+                    other.sendto(b"WATCHDOG=1", "manager")
+        with Server.start(directory, "env", "NOTIFY_SOCKET=manager", *SERVE) as server:
+            server.hear(re.compile("restauth: the service manager .*: timed out"))
+            assert server.get("/api/health").status == 200

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from restauth.storage import sqlite_memory
 from restauth.storage.sqlite import SQLite
-from restauth.storage.sqlite_memory import MAX_ANSWERS, MAX_ROWS, WalIndex, open_index
+from restauth.storage.sqlite_memory import MAX_ANSWERS, MAX_ROWS, WalIndex
 from tests.storage.system import INSERT, OpenSQLite, add, names
 
 COUNT = "SELECT count(*) FROM users WHERE username >= :name"
@@ -70,10 +72,12 @@ def file(path: Path, engine: SQLite) -> Path:
     return path.with_name(f"{path.name}-shm")
 
 
-def index_of(file: Path) -> WalIndex:
-    index = open_index(str(file))
-    assert index is not None
-    return index
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock, as another one sees it."""
+    done = subprocess.run(
+        [sys.executable, "-c", IS_LOCKED, file], capture_output=True, text=True, check=True
+    )
+    return done.stdout == "locked\n"
 
 
 def test_a_question_is_asked_once_while_nobody_writes(engine: SQLite) -> None:
@@ -145,19 +149,18 @@ def test_the_number_of_answers_is_bounded(engine: SQLite) -> None:
         assert len(asked) == 1
 
 
-def test_a_commit_that_is_being_written_is_no_state(file: Path) -> None:
-    index = index_of(file)
-    state = index.state()
+def test_a_commit_that_is_being_written_is_no_state(file: Path, engine: SQLite) -> None:
+    state = engine._state()
     assert state is not None
     with file.open("r+b") as memory:
         memory.seek(48 + 8)  # the counter of the second header
         memory.write(b"\xff")
         memory.flush()
-        assert index.state() is None
+        assert engine._state() is None
         memory.seek(8)
         memory.write(b"\xff")
         memory.flush()
-        assert index.state() not in (None, state)
+        assert engine._state() not in (None, state)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +169,56 @@ def test_a_commit_that_is_being_written_is_no_state(file: Path) -> None:
 def test_an_index_of_a_form_that_is_not_known_has_no_state(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x-shm"
     file.write_bytes(content)
-    assert index_of(file).state() is None
+    descriptor = os.open(file, os.O_RDONLY)
+    assert WalIndex(descriptor).state() is None
+    os.close(descriptor)
 
 
-def test_without_an_index_each_question_is_asked(
-    open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch
+def test_an_index_that_was_made_of_an_empty_wal_has_no_state(
+    path: Path, engine: SQLite, open_sqlite: OpenSQLite
 ) -> None:
-    monkeypatch.setattr("restauth.storage.sqlite_watch.open_index", lambda name: open_index("/no"))
+    """It is always the same one, whatever the database holds."""
+    engine.close()
+    with closing(open_sqlite(create=False)) as other:
+        names(other.read)
+        assert other._state() is None
+        add(other.write, "susan")
+        assert other._state() is not None
+    assert not path.with_name(f"{path.name}-wal").exists()
+
+
+def test_what_was_read_before_all_was_closed_is_not_given_again(path: Path, engine: SQLite) -> None:
+    """A fork closes all connections, too; and the last one that is closed removes the WAL."""
+    engine.close()
+    for _ in range(2):
+        assert engine.read(COUNT, {"name": "a"}) == [(1,)]
+    engine.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(INSERT, {"name": "susan"})
+    assert [engine.read(COUNT, {"name": "a"}) for _ in range(4)] == [[(2,)]] * 4
+
+
+OPEN: Any = os.open
+
+
+def refuse(*arguments: object, **keywords: object) -> int:
+    raise OSError(24, "Too many open files")
+
+
+def refuse_the_index(path: Path | str, *arguments: object) -> int:
+    function = refuse if str(path).endswith("-shm") else OPEN
+    descriptor: int = function(path, *arguments)
+    return descriptor
+
+
+@pytest.mark.parametrize("function", ["os.open", "mmap"])
+def test_without_an_index_each_question_is_asked_and_no_lock_is_lost(
+    path: Path, open_sqlite: OpenSQLite, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    if function == "mmap":
+        monkeypatch.setattr(sqlite_memory, "mmap", refuse)
+    else:
+        monkeypatch.setattr(os, "open", refuse_the_index)
     engine = open_sqlite()
     add(engine.write, "miguel")
     names(engine.read)
@@ -180,38 +226,71 @@ def test_without_an_index_each_question_is_asked(
         for _ in range(2):
             assert engine.read(COUNT, {"name": "a"}) == [(1,)]
     assert len(asked) == 2
+    assert is_locked(path.with_name(f"{path.name}-shm"))
 
 
 def test_the_locks_of_a_process_outlive_its_other_engines(
-    path: Path, file: Path, engine: SQLite, open_sqlite: OpenSQLite
+    file: Path, engine: SQLite, open_sqlite: OpenSQLite
 ) -> None:
     for _ in range(2):
         with closing(open_sqlite()) as other:
             names(other.read)
         del other
-        done = subprocess.run(
-            [sys.executable, "-c", IS_LOCKED, file], capture_output=True, text=True, check=True
-        )
-        assert done.stdout == "locked\n"
+        assert is_locked(file)
     engine.close()
     assert not file.exists()
 
 
-def test_an_index_is_closed_after_its_file_was_removed(open_sqlite: OpenSQLite) -> None:
+def test_at_the_exit_of_the_interpreter_the_locks_are_kept(file: Path) -> None:
+    """Its threads may be in transactions then."""
+    lines = (
+        "import atexit, subprocess, sys",
+        "command = [sys.executable, '-c', sys.argv[2], sys.argv[1] + '-shm']",
+        "atexit.register(subprocess.run, command)",  # runs last, because it is registered first
+        "from pathlib import Path",
+        "from restauth.storage.sqlite import SQLite",
+        "engine = SQLite(Path(sys.argv[1]), create=True)",
+        "engine.read('SELECT 1', {})",
+    )
+    own = file.with_name("other.db")
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), own, IS_LOCKED],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "locked\n"
+
+
+def test_all_files_are_closed_with_the_last_connection(open_sqlite: OpenSQLite) -> None:
     def use(number: int) -> int:
         """The open files of this process, once that database was used and closed."""
         with closing(open_sqlite(f"{number}.db")) as engine:
             names(engine.read)
-        del engine
         return len(os.listdir("/dev/fd"))
 
     assert len({use(number) for number in range(3)}) == 1
 
 
-def test_an_index_that_was_replaced_is_another_one(file: Path) -> None:
-    old = index_of(file)
-    assert index_of(file) is old
-    content = file.read_bytes()
+def test_a_process_sees_its_own_writes_also_after_its_index_was_removed(
+    file: Path, engine: SQLite
+) -> None:
+    """All its connections go on with the old one, also when another process has made a new one."""
     file.unlink()
-    file.write_bytes(content)
-    assert index_of(file) is not old
+    file.write_bytes(bytes(32_768))
+    for number in range(2, 5):
+        with engine._reader():  # so that one more connection is opened
+            add(engine.write, f"user{number}")
+            assert engine.read(COUNT, {"name": "a"}) == [(number,)]
+
+
+def test_an_index_that_a_new_connection_does_not_use_says_nothing(engine: SQLite) -> None:
+    """One thread makes a connection while another one closes the last of the others: what both
+    share is kept, and SQLite has made a new index meanwhile."""
+    shared = engine._watch.open_header()
+    engine.close()
+    for name, number in (("susan", 2), ("david", 3)):
+        add(engine.write, name)
+        assert engine._state() is None
+        assert engine.read(COUNT, {"name": "a"}) == [(number,)]
+    del shared
