@@ -283,6 +283,7 @@ class Listener(BaseWSGIServer):
     next_channel_cleanup = math.inf  # type: ignore[assignment] # waitress's own reads the wall clock
     connections: Connections
     refuse: Refuse | None
+    _map: dict[int, Any]  # all sockets of the server
     effective_host: str  # "unix" for a Unix socket, ...
     effective_port: str  # ... whose path is here
     purpose = ""  # the word of an `Other`
@@ -292,10 +293,13 @@ class Listener(BaseWSGIServer):
         return bool(self.accepting) and self.connections.accepts()
 
     def handle_accept(self) -> None:
-        """Accept a client, or ask for a place."""
+        """Accept the clients that wait, or ask for a place. waitress accepts one in a turn of the
+        loop: of many that come at once, the last would wait for all requests of the others."""
         if self.connections.is_full():
             self.connections.is_place_wanted = True
-        else:
+        sockets = None
+        while not self.connections.is_full() and sockets != len(self._map):
+            sockets = len(self._map)
             super().handle_accept()
 
 

@@ -252,6 +252,17 @@ def full(monkeypatch: pytest.MonkeyPatch, peers: str, **options: Any) -> Iterato
         yield site, clients
 
 
+def test_all_clients_that_come_at_once_are_accepted_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Site.start(monkeypatch, connection_limit=5) as site:
+        for number in (3, 5, 5):  # and no more than there are places
+            for _ in range(3):
+                site.ask_for_place()
+            site.turn()
+            assert len(site.connections.list()) == number
+
+
 @pytest.mark.parametrize(
     ("peers", "closed"),
     [("2222", 0), ("3222", 1), ("3322445", None), ("2333445", 1), ("2", 0)],
