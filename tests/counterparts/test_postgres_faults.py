@@ -278,6 +278,9 @@ def test_a_commit_in_doubt_is_neither_acknowledged_nor_run_again(
     def set_standby(name: str) -> None:
         server.admin(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
         server.admin("SELECT pg_reload_conf()")
+        for _ in until_deadline():  # all sessions are told before a new one is begun
+            if server.admin("SHOW synchronous_standby_names") == [(name,)]:
+                break
 
     set_standby("missing")
     try:
