@@ -73,10 +73,10 @@ class Dispatcher(ThreadedTaskDispatcher):
     def set_thread_count(self, count: int) -> None:
         """Allow that many threads, of which the first one starts now; 0 ends all."""
         self._limit = count
-        if not count:
-            super().set_thread_count(0)
-        elif not self.threads:
+        if count:
             self._start_thread()
+        else:
+            super().set_thread_count(0)
 
     def add_task(self, task: Any) -> None:
         """Take a connection whose request is complete."""

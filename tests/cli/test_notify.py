@@ -33,6 +33,7 @@ def test_a_service_manager_that_cannot_be_told_is_one_remark(
     with Server.start(directory, "env", f"NOTIFY_SOCKET={name}", *SERVE) as server:
         (remark,) = server.hear(re.compile("restauth: the service manager .*"))
         assert server.get("/api/health").status == 200
+        assert server.end() == 0
     assert remark == (
         f"restauth: the service manager was not told that the server is ready: {name}: {reason}"
     )
