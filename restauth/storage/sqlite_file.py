@@ -26,6 +26,7 @@ from restauth.storage.private_files import (
     is_mounted_alone,
 )
 from restauth.storage.schema import APPLICATION_ID, MIGRATIONS, ROLES_OF_ALL
+from restauth.storage.sqlite_watch import find_identity
 
 OPENING_TIMEOUT = 30_000  # ms that a start waits: another process may be migrating the file
 MAX_PAGES_CHECKED = 16_384  # 64 MiB are checked at each start; `restauth check` reads all of it
@@ -74,18 +75,11 @@ def find_write_fault(path: Path) -> str | None:
     real = Path(os.path.realpath(path))
     beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
     for each in (path, *beside, real.parent):
-        before = _inode_of(each)
+        before = find_identity(each)
         # The files beside it come with the first connection and go with the last one.
-        if not can_access(each, os.W_OK) and before is not None and _inode_of(each) == before:
+        if not can_access(each, os.W_OK) and before and find_identity(each) == before:
             return f"The database {path} cannot be used: {each} is read-only for this user."
     return None
-
-
-def _inode_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
 
 
 def _find_link_fault(path: Path) -> str | None:

@@ -88,13 +88,13 @@ class Watch:
 
     def look_at_name(self) -> None:
         """Raises StoreUnavailable when the name means another file."""
-        if _identity_of(self._path) != self._identity:
+        if find_identity(self._path) != self._identity:
             raise StoreUnavailable(f"the database {self._path} was removed or replaced: restart")
 
     def open(self, header: Header) -> Opened:
         """For a connection that has just read: so it has opened the WAL. Raises
         StoreUnavailable."""
-        opened = Opened(header, _identity_of(self._wal), header.index(self._index))
+        opened = Opened(header, find_identity(self._wal), header.index(self._index))
         self.look(opened)
         return opened
 
@@ -103,7 +103,7 @@ class Watch:
         self.look_at_name()
         if not opened.header.is_plausible():
             raise StoreUnavailable(f"the database {self._path} was emptied or overwritten: restart")
-        if opened.wal is None or _identity_of(self._wal) != opened.wal:
+        if opened.wal is None or find_identity(self._wal) != opened.wal:
             raise StoreUnavailable(f"the WAL {self._wal} was removed or replaced: restart")
 
     def open_header(self) -> Header:
@@ -132,7 +132,8 @@ os.register_at_fork(
 )
 
 
-def _identity_of(name: str) -> Identity | None:
+def find_identity(name: str | Path) -> Identity | None:
+    """Of the file that has the name now; None when there is none, or it cannot be seen."""
     try:
         status = os.stat(name)
     except OSError:
